@@ -1,0 +1,47 @@
+"""headrace turns a stream of image prompts into pictures through rate-limited image APIs, as fast as the limits allow.
+
+What can be imported from here is public; nothing else is. Names are loaded on first use: ``headrace --help`` must not wait for them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.embed import generate, open  # noqa: A004 - the contract's name
+    from headrace.errors import HeadraceError, OutputError, StoppedError, UsageError
+    from headrace.records import Kind, Match, Picture, Problem, Result, Status, Strategy, Usage
+    from headrace.settings import Settings
+
+__all__ = [
+    "HeadraceError",
+    "Kind",
+    "Match",
+    "OutputError",
+    "Picture",
+    "Problem",
+    "Result",
+    "Settings",
+    "Status",
+    "StoppedError",
+    "Strategy",
+    "Usage",
+    "UsageError",
+    "generate",
+    "open",
+]
+
+_HOMES = {
+    "embed": ("generate", "open"),
+    "errors": ("HeadraceError", "OutputError", "StoppedError", "UsageError"),
+    "records": ("Kind", "Match", "Picture", "Problem", "Result", "Status", "Strategy", "Usage"),
+    "settings": ("Settings",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"headrace.{home}"), name)
+    raise AttributeError(f"module 'headrace' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Whose limits there are, and who may call when."""

@@ -1,0 +1,53 @@
+"""Stops calls to a pool whose server fails, and lets one through from time to time to see whether it is back. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+LOOK_BACK = 20
+ENOUGH = 10
+OPEN_S = 30.0
+PROBES = 10
+"""So many probes in a row may fail before the pool is given up: five minutes."""
+
+
+class Breaker:
+    """Closed while at most half of the last 20 calls failed on the server's side; then open 30 s, then one probe."""
+
+    def __init__(self) -> None:
+        self._failed: deque[bool] = deque(maxlen=LOOK_BACK)
+        self.open_until = float("-inf")
+        """Until when calls are held back, on the caller's clock."""
+        self.is_open = False
+        self.probing = False
+        """Whether the one probe is out: until it is back nothing else may start."""
+        self.failed_probes = 0
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether every probe failed for so long that waiting is no answer any more."""
+        return self.failed_probes >= PROBES
+
+    def started(self) -> None:
+        """A call was admitted: a probe where the breaker is open."""
+        self.probing = self.is_open
+
+    def ended(self, *, failed: bool, now: float) -> None:
+        """A call came back."""
+        if not self.is_open:
+            self._failed.append(failed)
+            if len(self._failed) >= ENOUGH and sum(self._failed) * 2 > len(self._failed):
+                self.is_open, self.open_until = True, now + OPEN_S
+        elif not failed:
+            self.is_open, self.probing, self.failed_probes = False, False, 0
+            self.open_until = float("-inf")
+            self._failed.clear()
+        elif self.probing:
+            # A failure from before it opened says nothing new; one while the probe is out is taken for the probe's.
+            self.probing = False
+            self.failed_probes += 1
+            self.open_until = now + OPEN_S
+
+    def abandoned(self) -> None:
+        """A call ended without saying anything about the server: refused for its pace, or never sent."""
+        self.probing = False

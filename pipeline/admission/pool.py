@@ -1,0 +1,252 @@
+"""Whoever owns a limit, and the keys that draw on it. Pure: decides, takes ``now``, never waits.
+
+A pool is an organisation or a project: keys of one organisation share its limits, so more keys are not more pictures. Images, tokens and
+requests a minute and the calls at once are taken together or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from headrace.admission.breaker import Breaker
+from headrace.admission.bucket import Bucket, Charge
+from headrace.admission.retry import Action, RetryBudget, action
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from headrace.models import Limits
+    from headrace.records import Problem, Usage
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+HEALTH_MEMORY_S = 60.0
+"""A key forgets a failure with this time constant: one that failed once is not avoided for ever."""
+
+
+@attrs.frozen
+class Cost:
+    """What one request takes of a pool."""
+
+    images: int
+    tokens: int
+    requests: int = 1
+
+
+@attrs.define(eq=False)
+class Key:
+    """One API key, by its name."""
+
+    name: str
+    weight: float = 1.0
+    in_flight: int = 0
+    benched: str | None = None
+    """Why it is not used any more."""
+    _illness: float = 0.0
+    _ill_at: float = 0.0
+
+    def health(self, now: float) -> float:
+        """From 1 for a key that works down towards 0 for one whose calls fail."""
+        return 1.0 - self._illness * math.exp((self._ill_at - now) / HEALTH_MEMORY_S)
+
+    def ended(self, *, failed: bool, now: float) -> None:
+        """A call with it came back."""
+        illness = 1.0 - self.health(now)
+        self._illness = illness + (1.0 - illness) * 0.3 if failed else illness * 0.7
+        self._ill_at = now
+
+
+@attrs.frozen
+class Booking:
+    """What one admitted request holds of its pool."""
+
+    key: Key
+    charges: Mapping[str, Charge]
+
+
+@attrs.frozen(kw_only=True)
+class PoolStatistics:
+    """A pool's books, as of one moment."""
+
+    name: str
+    limits: Limits
+    keys: tuple[str, ...]
+    admitted: Mapping[str, float]
+    """Images, tokens and requests that were charged."""
+    in_flight: int
+    calls: int
+    refused: int
+    """Calls that the API refused for their pace (429)."""
+    first_at: float | None
+    """When the first and the last call were admitted, on the run's clock."""
+    last_at: float | None
+    state: str
+    """``ready``, or what keeps it from working."""
+
+    def shares(self) -> dict[str, float]:
+        """Part of each limit that was used between the first and the last admission; empty for less than a second."""
+        span = (self.last_at or 0.0) - (self.first_at or 0.0)
+        if span < 1.0:
+            return {}
+        limits = {name: getattr(self.limits, f"{name}_per_minute") for name in self.admitted}
+        return {name: self.admitted[name] * 60.0 / span / limit for name, limit in limits.items() if limit}
+
+
+class Pool:
+    """The limits of one owner, and its keys."""
+
+    def __init__(self, name: str, limits: Limits, keys: Sequence[Key]) -> None:
+        self.name = name
+        self.limits = limits
+        self.keys = tuple(keys)
+        self.benched: str | None = None
+        self.retries = RetryBudget()
+        named = {
+            "images": limits.images_per_minute,
+            "tokens": limits.tokens_per_minute,
+            "requests": limits.requests_per_minute,
+        }
+        self._buckets = {resource: Bucket(limit) for resource, limit in named.items() if limit is not None}
+        self._breaker = Breaker()
+        self._paused_until = float("-inf")
+        self._pauses = 0
+        self._in_flight = 0
+        self._calls = 0
+        self._refused = 0
+        self._admitted: Counter[str] = Counter({"images": 0, "tokens": 0, "requests": 0})
+        self._first_at: float | None = None
+        self._last_at: float | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether any call can ever go out again."""
+        return self.benched is None and any(key.benched is None for key in self.keys)
+
+    def reasons(self) -> Iterator[str]:
+        """Why it is not alive, in words."""
+        if self.benched is not None:
+            yield f"pool {self.name}: {self.benched}"
+        else:
+            for key in self.keys:
+                yield f"key {key.name}: {key.benched}"
+
+    def too_large(self, cost: Cost) -> str | None:
+        """Which limit a request of that cost is larger than, with both numbers; None where it fits."""
+        for resource, bucket in self._buckets.items():
+            wanted = getattr(cost, resource)
+            if wanted > bucket.limit:
+                return f"{wanted:,} {resource}, and pool {self.name} allows {bucket.limit:,.0f} a minute"
+        return None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a call could start without another one coming back first."""
+        most = self.limits.max_concurrency
+        return self.alive and not self._breaker.probing and (most is None or self._in_flight < most)
+
+    def earliest(self, cost: Cost, now: float) -> float:
+        """When a request of that cost may start, in a pool that has room and whose limits are not below the cost."""
+        start = max(self._breaker.open_until, self._paused_until, now)
+        for resource, bucket in self._buckets.items():
+            start = max(start, bucket.earliest(getattr(cost, resource), now))
+        return start
+
+    def take(self, cost: Cost, now: float) -> Booking:
+        """Book a request that starts now, with the key that is best for it."""
+        key = max((key for key in self.keys if key.benched is None), key=lambda key: _merit(key, now) / (1 + key.in_flight))
+        key.in_flight += 1
+        self._in_flight += 1
+        self._calls += 1
+        self._admitted.update(images=cost.images, tokens=cost.tokens, requests=cost.requests)
+        self._first_at = now if self._first_at is None else self._first_at
+        self._last_at = now
+        self._breaker.started()
+        self.retries.call()
+        return Booking(key, {name: bucket.take(getattr(cost, name), now) for name, bucket in self._buckets.items()})
+
+    def score(self, now: float) -> float:
+        """Which of several pools that can start a request now is best: (1 - usage) x weight x health."""
+        usage = max((bucket.usage(now) for bucket in self._buckets.values()), default=0.0)
+        merit = max((_merit(key, now) for key in self.keys if key.benched is None), default=0.0)
+        return (1.0 - min(usage, 1.0)) * merit
+
+    def succeeded(self, booking: Booking, usage: Usage | None, now: float) -> None:
+        """A picture came: true the tokens up."""
+        self._ended(booking)
+        booking.key.ended(failed=False, now=now)
+        self._breaker.ended(failed=False, now=now)
+        self._pauses = 0
+        charge = booking.charges.get("tokens")
+        if usage is not None and charge is not None:
+            self._buckets["tokens"].correct(charge, usage.input_tokens + usage.output_tokens)
+
+    def failed(self, booking: Booking, problem: Problem, now: float) -> None:
+        """No picture came: the charge stays, because the vendor counts refused and failed calls too."""
+        self._ended(booking)
+        wanted = action(problem.kind)
+        if wanted is Action.RETRY:
+            booking.key.ended(failed=True, now=now)
+            self._breaker.ended(failed=True, now=now)
+            if self._breaker.hopeless:
+                self.benched = f"the last {self._breaker.failed_probes} probes failed: {problem.message}"
+            return
+        self._breaker.abandoned()
+        if wanted is Action.MONEY:
+            self.benched = problem.message
+        elif wanted is Action.KEY:
+            booking.key.benched = problem.message
+        elif wanted is Action.PACE:
+            self._refused += 1
+            self._pause(problem.retry_after_s, now)
+
+    def released(self, booking: Booking) -> None:
+        """The request never left: take its charges back."""
+        self._ended(booking)
+        self._breaker.abandoned()
+        self._calls -= 1
+        for resource, charge in booking.charges.items():
+            self._admitted[resource] -= int(charge.cost)
+            self._buckets[resource].correct(charge, 0.0)
+
+    def statistics(self, now: float) -> PoolStatistics:
+        """The books as they are now."""
+        return PoolStatistics(
+            name=self.name,
+            limits=self.limits,
+            keys=tuple(key.name for key in self.keys),
+            admitted=dict(self._admitted),
+            in_flight=self._in_flight,
+            calls=self._calls,
+            refused=self._refused,
+            first_at=self._first_at,
+            last_at=self._last_at,
+            state=self._state(now),
+        )
+
+    def _state(self, now: float) -> str:
+        if not self.alive:
+            return "benched: " + "; ".join(self.reasons())
+        if self._breaker.is_open:
+            return "held back: its server fails"
+        if self._paused_until > now:
+            return f"paused for {self._paused_until - now:.1f} s"
+        return "ready"
+
+    def _pause(self, retry_after_s: float | None, now: float) -> None:
+        # A burst that is refused as one counts once: only a refusal after the pause lengthens the next.
+        if now >= self._paused_until:
+            self._pauses += 1
+        wait = min(FIRST_PAUSE_S * 2 ** min(self._pauses - 1, 10), LONGEST_PAUSE_S) if retry_after_s is None else retry_after_s
+        self._paused_until = max(self._paused_until, now + wait)
+
+    def _ended(self, booking: Booking) -> None:
+        booking.key.in_flight -= 1
+        self._in_flight -= 1
+
+
+def _merit(key: Key, now: float) -> float:
+    return key.weight * key.health(now)

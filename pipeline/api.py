@@ -1,0 +1,129 @@
+"""One image API: its pools, its keys, and the loop that gets a request answered by it.
+
+A request waits for a permit, makes one call, and depending on what comes back is done, takes admission again, or is given up. Retries
+loop here, in the request's own task: a cycle of bounded channels would deadlock. No permit is held while it waits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from headrace.admission.gate import Admitted
+from headrace.admission.pool import Cost
+from headrace.admission.retry import Action, RetryPolicy, action
+from headrace.models import catalogue
+from headrace.provider.body import save
+from headrace.provider.failures import problem_of
+from headrace.records import Answer, Failure, Kind, Problem, Strategy, Trail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from random import Random
+
+    from headrace.admission.gate import Gate, Permit
+    from headrace.offload import Offload
+    from headrace.provider.client import Client
+    from headrace.provider.memory import ByteBudget
+    from headrace.records import Estimated, Picture, Request, Usage
+
+
+@attrs.frozen(kw_only=True)
+class Api:
+    """Admission and calls of one API."""
+
+    gate: Gate
+    clients: Mapping[str, Client]
+    """By the name of their key."""
+    root: Path
+    """Where picture files go."""
+    memory: ByteBudget
+    offload: Offload
+    random: Random
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy)
+
+    async def admit(self, estimated: Estimated, trail: Trail | None = None) -> Admitted | Failure:
+        """Wait for leave to send a request for the first time."""
+        trail = trail or Trail()
+        started = trio.current_time()
+        permit = await self.gate.acquire(_cost(estimated))
+        waited = trio.current_time() - started
+        if isinstance(permit, Problem):
+            trail = attrs.evolve(trail, waited_s=trail.waited_s + waited)
+            return Failure(prompt=estimated.prompt, estimated=estimated, problem=permit, trail=trail)
+        return Admitted(estimated=estimated, permit=permit, waited_s=trail.waited_s + waited)
+
+    async def answer(self, admitted: Admitted, strategy: Strategy, attempts_before: int = 0) -> Answer | Failure:
+        """Call until there are pictures or the request is given up; every permit is ended on the way."""
+        estimated, permit, waited_s = admitted.estimated, admitted.permit, admitted.waited_s
+        attempts = 0
+        while True:
+            started = trio.current_time()
+            outcome = await self._attempt(permit, estimated.request)
+            ended = trio.current_time()
+            counted = not isinstance(outcome, Problem) or action(outcome.kind) in (Action.RETRY, Action.GIVE_UP)
+            attempts += counted
+            trail = Trail(key=permit.key, attempts=attempts_before + attempts, waited_s=waited_s, latency_s=ended - started)
+            if not isinstance(outcome, Problem):
+                return _answer(estimated, strategy, trail, *outcome)
+            delay = self._delay(outcome, attempts, permit)
+            if delay is None:
+                return Failure(prompt=estimated.prompt, estimated=estimated, problem=outcome, trail=trail)
+            await trio.sleep(delay)
+            following = await self.gate.acquire(_cost(estimated))
+            waited_s += trio.current_time() - ended
+            if isinstance(following, Problem):
+                trail = attrs.evolve(trail, waited_s=waited_s)
+                return Failure(prompt=estimated.prompt, estimated=estimated, problem=following, trail=trail)
+            permit = following
+
+    async def _attempt(self, permit: Permit, request: Request) -> tuple[tuple[Picture, ...], Usage | None] | Problem:
+        try:
+            with self.memory.lease() as lease:
+                outcome: tuple[tuple[Picture, ...], Usage | None] | Problem
+                reply = await self.clients[permit.key].post(request, lease)
+                if isinstance(reply, Problem):
+                    outcome = reply
+                elif reply.status == 200:  # noqa: PLR2004 - OK
+                    outcome = await self.offload(save, reply, request, self.root)
+                else:
+                    outcome = problem_of(reply)
+        except BaseException:
+            # The call may have been counted and paid: its charge stays.
+            permit.failed(Problem(kind=Kind.INTERRUPTED, message="cancelled during the call"))
+            raise
+        if isinstance(outcome, Problem):
+            permit.failed(outcome)
+        else:
+            permit.succeeded(outcome[1])
+        return outcome
+
+    def _delay(self, problem: Problem, attempts: int, permit: Permit) -> float | None:
+        wanted = action(problem.kind)
+        if wanted is Action.GIVE_UP:
+            return None
+        if wanted is not Action.RETRY:
+            return 0.0  # the gate knows when, and where
+        delay = self.retry.delay(attempts, problem.retry_after_s, self.random)
+        return None if delay is None else max(delay, permit.pool.retries.reserve(trio.current_time()))
+
+
+def _cost(estimated: Estimated) -> Cost:
+    return Cost(images=estimated.request.n, tokens=estimated.tokens)
+
+
+def _answer(estimated: Estimated, strategy: Strategy, trail: Trail, pictures: tuple[Picture, ...], usage: Usage | None) -> Answer:
+    model = catalogue().model(estimated.request.model)
+    cost = estimated.cost_usd if usage is None else model.cost_usd(usage.input_tokens, usage.output_tokens)
+    return Answer(
+        prompt=estimated.prompt,
+        request=estimated.request,
+        strategy=strategy,
+        pictures=pictures,
+        usage=usage,
+        cost_usd=cost,
+        trail=trail,
+    )

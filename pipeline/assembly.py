@@ -1,0 +1,267 @@
+"""The composition root: settings become a running line; the only place that knows every stage."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+
+from headrace.admission.gate import Gate
+from headrace.admission.pool import Key, Pool
+from headrace.api import Api
+from headrace.budget import Budget
+from headrace.cache.answers import Answers
+from headrace.cache.in_flight import InFlight
+from headrace.cache.store import Store
+from headrace.errors import OutputError, StoppedError, UsageError
+from headrace.flow import flow
+from headrace.models import catalogue
+from headrace.offload import Threads
+from headrace.owners import real_owners, simulated_owners
+from headrace.prompts import PromptReader
+from headrace.provider.client import Client
+from headrace.provider.memory import ByteBudget
+from headrace.rungs import AlternativeApi, ReducedQuality, Rung
+from headrace.settings import URL_VARIABLE, VENDOR_HOST, VENDOR_URL
+from headrace.stages.admission import Admission
+from headrace.stages.dedupe import Dedupe
+from headrace.stages.estimate import Estimate
+from headrace.stages.fallback import Fallback
+from headrace.stages.fetch import Fetch
+from headrace.stages.intake import Intake
+from headrace.stages.order import Order
+from headrace.stages.settle import Settle
+from headrace.stages.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from headrace.admission.pool import PoolStatistics
+    from headrace.flow import Flow, Running
+    from headrace.models import Limits
+    from headrace.offload import Offload
+    from headrace.owners import Owner
+    from headrace.records import Problem, Prompt, Result
+    from headrace.settings import Settings
+
+BODIES = 256 * 2**20
+"""Bytes of answers held at once."""
+DISK_THREADS = 4
+SIMULATED_URL = "http://simulator.localhost/v1"
+SIMULATED_TIME_SCALE = 0.1
+"""The simulator's pictures take a tenth of a real one's time; its limits are a real minute's."""
+DAY_S = 86_400.0
+
+
+class Results:
+    """The results of one line, as they come; iterate over it."""
+
+    def __init__(self, running: Running[Result], race: Race) -> None:
+        self._running = running
+        self._race = race
+
+    def __aiter__(self) -> Results:
+        return self
+
+    async def __anext__(self) -> Result:
+        try:
+            return await self._running.results.receive()
+        except trio.EndOfChannel:
+            if self._race.stopped is not None:
+                raise StoppedError(self._race.stopped.message) from None
+            raise StopAsyncIteration from None
+
+    def drain(self) -> None:
+        """Stop taking prompts; what is in flight still comes out."""
+        self._running.drain()
+
+
+@attrs.define(eq=False, kw_only=True)
+class Race:
+    """APIs with their limits, the cache and the budget: what lines share that run beside each other or in turn."""
+
+    settings: Settings
+    primary: Api
+    alternative: Api | None
+    answers: Answers | None
+    namespace: str
+    refuse_retired: bool
+    max_in_flight: int
+    budget: Budget
+    stopped: Problem | None = None
+    """Why the run had to end early, once it had to."""
+    _in_flight: InFlight = attrs.field(factory=InFlight)
+    _lines: set[Running[Result]] = attrs.field(factory=set)
+
+    @asynccontextmanager
+    async def results(
+        self,
+        items: AsyncIterable[object],
+        *,
+        format: str = "auto",  # noqa: A002 - the contract's name
+        write: Callable[[Sequence[Result]], Awaitable[None]] | None = None,
+    ) -> AsyncIterator[Results]:
+        """Run one line over ``items``: texts, mappings of the input contract, or :class:`headrace.lines.Line`.
+
+        Raises:
+            StoppedError: when the results end because no key can work any more or the budget is spent.
+        """
+        slots = trio.Semaphore(self.max_in_flight, max_value=self.max_in_flight)
+        intake = Intake(items, PromptReader(self.settings.request, format), slots)
+        sink = Sink(slots, write)
+        with self._in_flight.line() as leads:
+            settle = Settle(self.answers, leads, self.budget, self._stop)
+            before: Flow[Prompt | Result] = flow(intake)
+            if self.answers is not None:
+                before = before.then(Dedupe(self.answers, leads, self.namespace))
+            estimate = Estimate(estimator=self.settings.provider.estimator, refuse_retired=self.refuse_retired)
+            settled = (
+                before.then(estimate)
+                .then(Admission(self.primary, self.budget))
+                .then(Fetch(self.primary))
+                .then(Fallback(self._ladder()))
+                .then(settle)
+            )
+            line = settled.then(Order()) if self.settings.run.ordered else settled
+            async with line.then(sink).open() as running:
+                self._lines.add(running)
+                try:
+                    yield Results(running, self)
+                finally:
+                    self._lines.remove(running)
+
+    def statistics(self) -> tuple[PoolStatistics, ...]:
+        """The books of every pool, the alternative's last."""
+        other = () if self.alternative is None else self.alternative.gate.statistics()
+        return (*self.primary.gate.statistics(), *other)
+
+    def _stop(self, problem: Problem) -> None:
+        if self.stopped is None:
+            self.stopped = problem
+        for line in self._lines:
+            line.drain()
+
+    def _ladder(self) -> list[Rung]:
+        estimator = self.settings.provider.estimator
+        rungs: list[Rung] = []
+        for name in self.settings.fallback.ladder:
+            if name == "reduced_quality":
+                rungs.append(ReducedQuality(self.primary, estimator))
+            elif self.alternative is not None and self.settings.fallback.alternative is not None:
+                rungs.append(AlternativeApi(self.alternative, self.settings.fallback.alternative, estimator))
+        return rungs
+
+
+@asynccontextmanager
+async def open_race(
+    settings: Settings,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    offload: Offload | None = None,
+    app: Any = None,
+) -> AsyncIterator[Race]:
+    """Open what the lines of one run share.
+
+    Args:
+        settings: all of them.
+        environ: where keys are looked up.
+        offload: where blocking work goes; threads by default.
+        app: an ASGI application to call instead of the network; the embedded simulator where settings ask for it.
+
+    Raises:
+        UsageError: a key, a folder, a model or a limit cannot be used.
+    """
+    root = _folder(Path(settings.run.out_dir))
+    provider = settings.provider
+    base_url = provider.base_url or environ.get(URL_VARIABLE) or VENDOR_URL
+    alternative = settings.fallback.alternative
+    if settings.run.simulate:
+        owners = simulated_owners(settings.pool, settings.key)
+        others = simulated_owners(alternative.pool, alternative.key) if alternative else ()
+        app = app or simulated_app((*owners, *others))
+        base_url = SIMULATED_URL
+    else:
+        provider = attrs.evolve(provider, base_url=base_url)  # checked like one from a file
+        owners = real_owners(settings.pool, settings.key, environ)
+        others = real_owners(alternative.pool, alternative.key, environ) if alternative else ()
+    vendors_own = urlsplit(base_url).hostname == VENDOR_HOST
+    _check_model(settings.request.model, vendors_own=vendors_own)
+    async with AsyncExitStack() as stack:
+        services = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(services.cancel_scope.cancel)
+        memory, disk = ByteBudget(BODIES), offload or Threads(DISK_THREADS)
+
+        def api(owners: tuple[Owner, ...], url: str, timeout_s: float) -> Api:
+            clients = {
+                key.name: Client(base_url=url, secret=key.secret, timeout_s=timeout_s, app=app) for owner in owners for key in owner.keys
+            }
+            for client in clients.values():
+                stack.push_async_callback(client.aclose)
+            gate = Gate([Pool(owner.name, owner.limits, [Key(key.name, key.weight) for key in owner.keys]) for owner in owners])
+            services.start_soon(gate.run)
+            return Api(gate=gate, clients=clients, root=root, memory=memory, offload=disk, random=Random())  # noqa: S311 - jitter
+
+        answers = None
+        if settings.cache.policy != "off":
+            store = Store(settings.cache.dir, settings.cache.ttl_days * DAY_S)
+            stack.callback(store.close)
+            answers = Answers(store, root, offload or Threads(1))
+        yield Race(
+            settings=settings,
+            primary=api(owners, base_url, provider.timeout_s),
+            alternative=api(others, base_url if settings.run.simulate else alternative.base_url, alternative.timeout_s)
+            if alternative
+            else None,
+            answers=answers,
+            namespace=f"{settings.cache.namespace} {base_url}",
+            refuse_retired=vendors_own,
+            max_in_flight=settings.run.max_in_flight or _room([owner.limits for owner in (*owners, *others)]),
+            budget=Budget(settings.run.max_cost_usd),
+        )
+
+
+def simulated_app(owners: Sequence[Owner]) -> Any:
+    """The embedded simulator with the limits and the keys of these owners."""
+    from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app  # noqa: PLC0415 - only a simulation pays for it
+
+    pools = tuple(
+        SimulatedPool(
+            name=owner.name,
+            keys=tuple(key.secret.reveal() for key in owner.keys),
+            images_per_minute=owner.limits.images_per_minute,
+            tokens_per_minute=owner.limits.tokens_per_minute,
+            requests_per_minute=owner.limits.requests_per_minute,
+            max_concurrency=owner.limits.max_concurrency,
+        )
+        for owner in owners
+    )
+    return make_app(World(SimulatorSettings(pools=pools, time_scale=SIMULATED_TIME_SCALE)))
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the output folder {path} cannot be made: {error.strerror}") from None
+    return path
+
+
+def _check_model(name: str, *, vendors_own: bool) -> None:
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    model = catalogue().model(name)
+    if vendors_own and model.retired(datetime.now(UTC).date()):
+        raise UsageError(f"model {name} was shut down on {model.shutdown}; set model = {model.successor!r}")
+
+
+def _room(limits: Sequence[Limits]) -> int:
+    # Enough to keep every permit busy and a few waiting: half a minute's pictures where only the rate is known.
+    busy = sum(min(each.max_concurrency or math.inf, (each.images_per_minute or math.inf) / 2, 256) for each in limits)
+    return max(8, min(1024, math.ceil(1.5 * busy) + 2))

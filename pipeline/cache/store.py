@@ -1,0 +1,141 @@
+"""Answers that outlive a run: SQLite is the truth, pictures are files named by their content.
+
+Everything here blocks and runs off the event loop, one call at a time. Several processes may share one folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+
+import attrs
+
+from headrace.errors import OutputError, UsageError
+from headrace.log import log
+from headrace.records import Picture, Usage
+
+_SCHEMA_VERSION = 1
+_BUSY_S = 30.0
+_SCHEMA = """
+create table if not exists answer (
+    key text primary key,
+    created real not null,          -- seconds since 1970
+    origin text not null,           -- id of the prompt that paid for it
+    pictures text not null,         -- JSON list of headrace.records.Picture
+    input_tokens integer,
+    output_tokens integer,
+    cost_usd real
+) strict, without rowid
+"""
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """One answer that was paid for."""
+
+    origin: str
+    pictures: tuple[Picture, ...]
+    usage: Usage | None
+    cost_usd: float | None
+
+
+class Store:
+    """Answers by their exact key, below one folder.
+
+    Raises:
+        UsageError: the folder cannot hold a cache, or holds one of another version.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], ttl_s: float) -> None:
+        self._folder = folder = Path(folder).expanduser()
+        self._ttl_s = ttl_s
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._db = sqlite3.connect(folder / "answers.sqlite", timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            (folder / "answers.sqlite").chmod(0o600)
+            self._db.execute("pragma journal_mode=wal")
+            # A power cut may lose the last answers from the cache, never its integrity.
+            self._db.execute("pragma synchronous=normal")
+            (version,) = self._db.execute("pragma user_version").fetchone()
+            if version not in (0, _SCHEMA_VERSION):
+                raise UsageError(
+                    f"the cache in {folder} has version {version}, this headrace reads {_SCHEMA_VERSION}; choose another folder"
+                )
+            self._db.execute(_SCHEMA)
+            self._db.execute(f"pragma user_version={_SCHEMA_VERSION}")
+        except (OSError, sqlite3.Error) as error:
+            raise UsageError(f"the cache in {folder} cannot be used: {error}; choose another folder or --cache off") from None
+
+    def get(self, key: str, root: Path) -> Entry | None:
+        """The answer under ``key``, its picture files placed below ``root``; None where there is none that is young and whole."""
+        try:
+            row = self._db.execute(
+                "select origin, pictures, input_tokens, output_tokens, cost_usd from answer where key = ? and created > ?",
+                (key, time.time() - self._ttl_s),
+            ).fetchone()
+        except sqlite3.Error as error:
+            log.warning("cache_unreadable", error=str(error))
+            return None
+        if row is None:
+            return None
+        origin, pictures, tokens_in, tokens_out, cost_usd = row
+        usage = None if tokens_in is None else Usage(input_tokens=tokens_in, output_tokens=tokens_out)
+        entry = Entry(
+            origin=origin,
+            pictures=tuple(Picture(**picture) for picture in json.loads(pictures)),
+            usage=usage,
+            cost_usd=cost_usd,
+        )
+        if all(self._place(self._folder, root, picture) for picture in entry.pictures):
+            return entry
+        log.warning("cache_picture_missing", key=key[:12])
+        return None
+
+    def put(self, key: str, entry: Entry, root: Path) -> None:
+        """Keep an answer whose picture files lie below ``root``; a cache that cannot be written costs a warning, not the answer."""
+        try:
+            if not all(self._place(root, self._folder, picture) for picture in entry.pictures):
+                return
+            usage = (entry.usage.input_tokens, entry.usage.output_tokens) if entry.usage else (None, None)
+            pictures = json.dumps([attrs.asdict(picture) for picture in entry.pictures])
+            self._db.execute(
+                "insert or replace into answer values (?, ?, ?, ?, ?, ?, ?)",
+                (key, time.time(), entry.origin, pictures, *usage, entry.cost_usd),
+            )
+        except (sqlite3.Error, OutputError) as error:
+            log.warning("cache_unwritable", error=str(error))
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def _place(self, source: Path, target: Path, picture: Picture) -> bool:
+        # One file under two names where the file system can: a cache of pictures must not double the disk.
+        wanted, there = target / picture.path, source / picture.path
+        if _size(wanted) == picture.bytes:
+            return True
+        if _size(there) != picture.bytes:
+            return False
+        try:
+            wanted.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = wanted.with_name(f".{wanted.name}.{os.getpid()}.part")
+            temporary.unlink(missing_ok=True)
+            try:
+                temporary.hardlink_to(there)
+            except OSError:
+                shutil.copyfile(there, temporary)
+            temporary.replace(wanted)
+        except OSError as error:
+            raise OutputError(f"{wanted} cannot be written: {error.strerror}") from error
+        return True
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

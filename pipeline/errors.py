@@ -1,0 +1,31 @@
+"""What headrace raises: every message is one line that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class HeadraceError(Exception):
+    """Base of everything that headrace raises on purpose; ``str(error)`` is fit to be shown to a user.
+
+    Attributes:
+        exit_code: what the command line returns for it.
+    """
+
+    exit_code = 1
+
+
+class UsageError(HeadraceError):
+    """The command line, the configuration or an argument cannot be used as it is."""
+
+    exit_code = 2
+
+
+class StoppedError(HeadraceError):
+    """The run had to end early: no key can work any more, or the budget is spent."""
+
+    exit_code = 3
+
+
+class OutputError(HeadraceError):
+    """Results or pictures could not be written."""
+
+    exit_code = 74

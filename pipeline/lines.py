@@ -1,0 +1,78 @@
+"""Bytes in, lines out: a file or a pipe, read as the line has room for it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from headrace.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+CHUNK = 2**16
+LONGEST = 4 * 2**20
+"""Bytes that a line may have: a prompt has at most 128 KB, the rest is the caller's metadata."""
+
+
+@attrs.frozen
+class Line:
+    """One line without its end; ``text`` is only the start of it where it was too long."""
+
+    number: int
+    text: bytes
+    too_long: bool = False
+
+
+def open_input(path: Path) -> int:
+    """A descriptor to read prompts from.
+
+    Raises:
+        UsageError: it cannot be read, or is a directory.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    if stat.S_ISDIR(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UsageError(f"{path} is a directory; give a file with one prompt a line, or - for stdin")
+    return handle
+
+
+async def read_lines(handle: int) -> AsyncIterator[Line]:
+    """The lines behind a descriptor, by LF or CRLF, from number 1; a byte order mark and a missing last end are fine."""
+    number, pending, skipping = 0, bytearray(), False
+    while chunk := await _read(handle):
+        if number == 0 and not pending:
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf")
+        pending += chunk
+        start = 0
+        while (end := pending.find(b"\n", start)) >= 0:
+            if not skipping:
+                number += 1
+                yield Line(number, bytes(pending[start:end]).removesuffix(b"\r"))
+            skipping, start = False, end + 1
+        del pending[:start]
+        if len(pending) > LONGEST:
+            if not skipping:
+                number += 1
+                yield Line(number, bytes(pending[:CHUNK]), too_long=True)
+            skipping = True
+            pending.clear()
+    if pending and not skipping:
+        yield Line(number + 1, bytes(pending).removesuffix(b"\r"))
+
+
+async def _read(handle: int) -> bytes:
+    # A thread that is stuck in a read would hold the interpreter up at its end: pipes and terminals are waited for, files are not slow.
+    try:
+        await trio.lowlevel.wait_readable(handle)
+    except OSError:
+        return await trio.to_thread.run_sync(os.read, handle, CHUNK)
+    return os.read(handle, CHUNK)

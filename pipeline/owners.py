@@ -1,0 +1,91 @@
+"""Who owns which limit, and which keys draw on it: settings and environment into pools and keys that can be used."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import attrs
+
+from headrace.errors import UsageError
+from headrace.log import log
+from headrace.secret import Secret
+from headrace.settings import KEY_VARIABLE, KeySettings, PoolSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from headrace.models import Limits
+
+NO_KEY = (
+    f"there is no API key: set {KEY_VARIABLE}, or name one in a configuration file ('headrace init' writes it), "
+    "or add --simulate to try without"
+)
+# Three owners of very different size, so that what the pipeline does with them can be seen.
+SIMULATED_POOLS = (
+    PoolSettings(name="small", images_per_minute=300, max_concurrency=5),
+    PoolSettings(name="medium", images_per_minute=600, max_concurrency=10),
+    PoolSettings(name="large", images_per_minute=1_200, max_concurrency=20),
+)
+DEFAULT_TIER = 1
+
+
+@attrs.frozen(kw_only=True)
+class KeyOwner:
+    """A key that can be used."""
+
+    name: str
+    weight: float
+    secret: Secret
+
+
+@attrs.frozen(kw_only=True)
+class Owner:
+    """A pool and its keys."""
+
+    name: str
+    limits: Limits
+    keys: tuple[KeyOwner, ...]
+
+
+def real_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], environ: Mapping[str, str]) -> tuple[Owner, ...]:
+    """The owners that settings name; without a key the one in OPENAI_API_KEY, in the only pool or at the lowest tier.
+
+    Raises:
+        UsageError: there is no key, or one cannot be read; it names what to do.
+    """
+    if not keys:
+        if not environ.get(KEY_VARIABLE, "").strip():
+            raise UsageError(NO_KEY)
+        if len(pools) > 1:
+            raise UsageError("the configuration has several [[pool]] and no [[key]]; say which key draws on which pool")
+        if not pools:
+            pools = (PoolSettings(name="default", tier=DEFAULT_TIER),)
+            log.warning("tier_assumed", tier=DEFAULT_TIER, because="neither --tier nor a [[pool]] says what the key may do")
+        keys = (KeySettings(name="default", pool=pools[0].name, env=KEY_VARIABLE),)
+    return _grouped(pools, keys, {key.name: key.secret(environ) for key in keys})
+
+
+def simulated_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings]) -> tuple[Owner, ...]:
+    """The same owners with made-up keys, for the simulator; three of different size where settings name none."""
+    pools = pools or (() if keys else SIMULATED_POOLS)
+    owned = {key.pool for key in keys}
+    made_up = [KeySettings(name=pool.name, pool=pool.name, env=KEY_VARIABLE) for pool in pools if pool.name not in owned]
+    keys = (*keys, *made_up)
+    return _grouped(pools, keys, {key.name: Secret(f"sk-sim-{key.name}") for key in keys})
+
+
+def _grouped(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], secrets: Mapping[str, Secret]) -> tuple[Owner, ...]:
+    own = [PoolSettings(name=key.name) for key in keys if key.pool is None]
+    owners = []
+    for pool in itertools.chain(pools, own):
+        members = tuple(
+            KeyOwner(name=key.name, weight=key.weight, secret=secrets[key.name])
+            for key in keys
+            if key.pool == pool.name or (key.pool is None and key.name == pool.name)
+        )
+        if members:
+            owners.append(Owner(name=pool.name, limits=pool.limits(), keys=members))
+        else:
+            log.warning("pool_without_keys", pool=pool.name)
+    return tuple(owners)

@@ -1,0 +1,138 @@
+"""From the body of an answer to picture files: checked, named by their content, and whole or not there at all.
+
+Everything here blocks (base64, hashing, disk) and runs off the event loop.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import json
+import os
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from headrace.errors import OutputError
+from headrace.models import AUTO, parse_size
+from headrace.provider.failures import Reply, error_inside, problem_of
+from headrace.records import Kind, Picture, Problem, Usage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headrace.records import Request
+
+_FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
+_DATA_URL = "data:image/"
+
+
+class BadAnswerError(Exception):
+    """An answer that says 200 and holds no usable picture; the message says what is wrong with it."""
+
+
+def save(reply: Reply, request: Request, root: Path) -> tuple[tuple[Picture, ...], Usage | None] | Problem:
+    """Write the pictures of a 200 answer below ``root``; their paths are relative to it.
+
+    Raises:
+        OutputError: a picture cannot be written.
+    """
+    try:
+        document = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        start = bytes(reply.body[:20]).lstrip()
+        what = "an HTML page" if start.startswith(b"<") else "no complete JSON"
+        return _bad(reply, f"the answer is {what}")
+    if (error := error_inside(document)) is not None:
+        inner = problem_of(Reply(reply.status, reply.headers, json.dumps({"error": error}).encode()))
+        return inner if inner.kind is not Kind.BAD_ANSWER else _bad(reply, f"an error inside a 200: {inner.message}")
+    try:
+        pictures = [_write(decoded, _check(decoded, request), root) for decoded in _decoded(document, request.n)]
+    except BadAnswerError as error:
+        return _bad(reply, str(error))
+    return tuple(pictures), _usage(document)
+
+
+def _bad(reply: Reply, message: str) -> Problem:
+    return Problem(kind=Kind.BAD_ANSWER, message=message, status=reply.status, retryable=True)
+
+
+def _decoded(document: Any, wanted: int) -> list[bytes]:
+    # Some compatible servers answer with the bare list.
+    items = document.get("data") if isinstance(document, dict) else document
+    if not isinstance(items, list) or not items:
+        raise BadAnswerError("the answer holds no pictures")
+    if len(items) != wanted:
+        raise BadAnswerError(f"the answer holds {len(items)} pictures, {wanted} were asked for")
+    return [_decode(item) for item in items]
+
+
+def _decode(item: Any) -> bytes:
+    fields = item if isinstance(item, dict) else {}
+    text, url = fields.get("b64_json"), fields.get("url")
+    if not isinstance(text, str) and isinstance(url, str):
+        head, _, text = url.partition(";base64,")
+        if not head.startswith(_DATA_URL):
+            raise BadAnswerError("the answer holds a URL in place of a picture; URLs are not followed")
+    if not isinstance(text, str) or not text:
+        raise BadAnswerError("the answer holds no b64_json")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadAnswerError("the picture is no valid base64") from None
+
+
+def _check(data: bytes, request: Request) -> tuple[str, int, int]:
+    try:
+        with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as picture:
+            kind, (width, height) = _FORMATS[picture.format or ""], picture.size
+            picture.verify()  # reads every chunk's checksum, no pixels
+    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError):
+        raise BadAnswerError("the picture is no whole PNG, JPEG or WebP file") from None
+    if not _ends_well(data, kind):
+        raise BadAnswerError(f"the picture is a {kind} file that was cut off")
+    if request.size != AUTO and (width, height) != parse_size(request.size):
+        raise BadAnswerError(f"the picture is {width}x{height}, {request.size} was asked for")
+    return kind, width, height
+
+
+def _ends_well(data: bytes, kind: str) -> bool:
+    if kind == "png":
+        return b"IEND" in data[-12:]
+    if kind == "jpeg":
+        return data.rstrip(b"\x00").endswith(b"\xff\xd9")
+    return int.from_bytes(data[4:8], "little") + 8 <= len(data)
+
+
+def _write(data: bytes, checked: tuple[str, int, int], root: Path) -> Picture:
+    kind, width, height = checked
+    digest = hashlib.sha256(data).hexdigest()
+    path = f"images/{digest[:2]}/{digest}.{kind}"
+    final = root / path
+    try:
+        final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = final.parent / f".{secrets.token_hex(8)}.part"
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                file.write(data)
+            temporary.replace(final)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"{final} cannot be written: {error.strerror}") from error
+    return Picture(path=path, sha256=digest, format=kind, width=width, height=height, bytes=len(data))
+
+
+def _usage(document: Any) -> Usage | None:
+    usage = document.get("usage") if isinstance(document, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    paid, made = usage.get("input_tokens"), usage.get("output_tokens")
+    if type(paid) is not int or type(made) is not int or paid < 0 or made < 0:
+        return None
+    return Usage(input_tokens=paid, output_tokens=made)

@@ -1,0 +1,138 @@
+"""The HTTP client of one key: the only module that knows httpx.
+
+One small client a key, because a pool's bookkeeping grows with its connections: a request costs 1.3 ms of CPU at 16 connections and
+2.8 ms at 256 (benchmarks/throughput.py measures it here).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import trio
+
+from headrace.models import parse_size
+from headrace.provider.failures import Reply
+from headrace.records import Kind, Problem
+from headrace.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from headrace.provider.memory import Lease
+    from headrace.records import Request
+    from headrace.secret import Secret
+
+PATH = "/images/generations"
+CONNECT_S = 10.0
+MAX_BODY = 64 * 2**20
+_SMALL_BODY = 2**20
+_KEPT_ALIVE = 16
+
+
+class Client:
+    """Posts requests with one key to one API.
+
+    Args:
+        base_url: where the API is, as far as ``/v1``.
+        secret: the key; it goes into one header and nowhere else.
+        timeout_s: for one whole call, in seconds.
+        app: an ASGI application to call in this process in place of the network.
+    """
+
+    def __init__(self, *, base_url: str, secret: Secret, timeout_s: float, app: Any = None) -> None:
+        self._url = base_url.rstrip("/") + PATH
+        self._secret = secret
+        self._timeout_s = timeout_s
+        transport = None if app is None else httpx.ASGITransport(app)
+        self._http = httpx.AsyncClient(
+            auth=_Bearer(secret),
+            # A content coding would let 200 KB become 200 MB in memory.
+            headers={"Accept-Encoding": "identity", "Accept": "application/json", "User-Agent": "headrace"},
+            timeout=httpx.Timeout(None, connect=CONNECT_S),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_ALIVE),
+            # A redirect would take the key along.
+            follow_redirects=False,
+            transport=transport,
+        )
+
+    async def post(self, request: Request, lease: Lease) -> Reply | Problem:
+        """One call; the body is held in memory for as long as ``lease`` is.
+
+        A connection that fails and a call that takes too long are :class:`Problem`; any HTTP answer is a :class:`Reply`.
+        """
+        try:
+            with trio.fail_after(self._timeout_s):
+                return await self._exchange(request, lease)
+        except trio.TooSlowError:
+            message = f"no complete answer within {self._timeout_s:g} s"
+            return Problem(kind=Kind.TIMEOUT, message=message, retryable=True)
+        except httpx.ConnectTimeout:
+            return Problem(kind=Kind.NETWORK, message=f"no connection within {CONNECT_S:g} s", retryable=True)
+        except (httpx.TransportError, httpx.InvalidURL, OSError) as error:
+            message = clean(f"{type(error).__name__}: {error}".replace(self._secret.reveal(), "***"))
+            return Problem(kind=Kind.NETWORK, message=message, retryable=True)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _exchange(self, request: Request, lease: Lease) -> Reply | Problem:
+        content = json.dumps(_body(request), ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json"}
+        async with self._http.stream("POST", self._url, content=content, headers=headers) as response:
+            coding = response.headers.get("content-encoding", "identity")
+            if coding.lower() != "identity":
+                return self._bad(response, f"the body comes in the content coding {coding!r}, which was not asked for")
+            most = min(MAX_BODY, _expected(request)) if response.is_success else _SMALL_BODY
+            most = await lease.reserve(min(most, _declared(response) or most))
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > most:
+                    return self._bad(response, f"the body is larger than {most:,} bytes, which is more than such a picture can take")
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            if not response.is_success:
+                # Some servers repeat the key in their complaint.
+                body = body.replace(self._secret.reveal().encode(), b"***")
+            return Reply(response.status_code, headers, body)
+
+    def _bad(self, response: httpx.Response, message: str) -> Problem:
+        return Problem(kind=Kind.BAD_ANSWER, message=clean(message), status=response.status_code, retryable=True)
+
+
+class _Bearer(httpx.Auth):
+    """Puts the key on the wire: the one place that reveals it."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._secret.reveal()}"
+        yield request
+
+
+def _body(request: Request) -> dict[str, Any]:
+    optional = {
+        "n": request.n if request.n > 1 else None,
+        "output_format": request.output_format if request.output_format != "png" else None,
+        "output_compression": request.output_compression,
+        "background": request.background,
+        "moderation": request.moderation,
+    }
+    body = {"model": request.model, "prompt": request.prompt, "size": request.size, "quality": request.quality}
+    return body | {name: value for name, value in optional.items() if value is not None}
+
+
+def _expected(request: Request) -> int:
+    # No picture is larger than its pixels uncompressed with alpha, in base64, and a frame around it.
+    if request.size == "auto":
+        return MAX_BODY
+    width, height = parse_size(request.size)
+    return request.n * (width * height * 4 * 4 // 3) + _SMALL_BODY
+
+
+def _declared(response: httpx.Response) -> int | None:
+    length = response.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) < 16 else None  # noqa: PLR2004 - no real length has more digits

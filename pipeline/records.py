@@ -1,0 +1,265 @@
+"""What flows through the line: one frozen record a hop.
+
+``Prompt -> Estimated -> Admitted -> Answer | Failure -> Result``. A :class:`Result` may be born in any stage (bad input, cache hit,
+over budget); every later stage passes it through untouched, so the line has no side exits.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+
+class Status(StrEnum):
+    """How a prompt ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Strategy(StrEnum):
+    """What made a result."""
+
+    PRIMARY = "primary"
+    CACHE_EXACT = "cache_exact"
+    COALESCED = "coalesced"
+    REDUCED_QUALITY = "reduced_quality"
+    ALTERNATIVE_API = "alternative_api"
+
+
+class CacheMode(StrEnum):
+    """What a prompt wants of the cache: use it, make and store a new picture, or go round it."""
+
+    USE = "use"
+    REFRESH = "refresh"
+    BYPASS = "bypass"
+
+
+class Kind(StrEnum):
+    """Why a prompt or an attempt failed; the action that follows is in ``provider/failures.py`` and ``admission/retry.py``."""
+
+    BAD_LINE = "bad_line"
+    BAD_REQUEST = "bad_request"
+    TOO_LARGE = "too_large"
+    RATE_LIMITED = "rate_limited"
+    SLOW_DOWN = "slow_down"
+    BILLING = "billing"
+    AUTH = "auth"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    MODEL_NOT_FOUND = "model_not_found"
+    MODERATION_BLOCKED = "moderation_blocked"
+    CONTENT_POLICY_VIOLATION = "content_policy_violation"
+    SERVER_ERROR = "server_error"
+    OVERLOADED = "overloaded"
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    BAD_ANSWER = "bad_answer"
+    NO_POOL = "no_pool"
+    OVER_BUDGET = "over_budget"
+    INTERRUPTED = "interrupted"
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What is asked of a model: the prompt and every parameter that changes the picture."""
+
+    prompt: str
+    model: str
+    size: str
+    quality: str
+    n: int = 1
+    output_format: str = "png"
+    output_compression: int | None = None
+    background: str | None = None
+    moderation: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Prompt:
+    """One accepted line of the input."""
+
+    seq: int
+    """Position in the input, from 0, blank lines not counted."""
+    id: str
+    """The caller's name for it; the sequence number by default."""
+    request: Request
+    cache: CacheMode = CacheMode.USE
+    variation: int = 0
+    """Asks for the n-th different picture of the same request."""
+    metadata: Any = None
+    """The caller's own columns: returned untouched."""
+    key: str | None = None
+    """Set by ``dedupe`` where the answer is to be kept and shared: the exact key it goes under."""
+
+
+@attrs.frozen(kw_only=True)
+class Estimated:
+    """A prompt that a model can do, with what it will use of the limits and of the budget."""
+
+    prompt: Prompt
+    request: Request
+    """What will be sent: the prompt's own request, or what a fallback made of it."""
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    """Estimated cost; None where the model's price is unknown."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens charged to a tokens-a-minute limit."""
+        return self.input_tokens + self.output_tokens
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Tokens that the API billed."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@attrs.frozen(kw_only=True)
+class Problem:
+    """Why one attempt got no picture, in our terms."""
+
+    kind: Kind
+    message: str
+    status: int | None = None
+    """HTTP status, where there was an answer."""
+    retryable: bool = False
+    """True where the same line could succeed in another run."""
+    retry_after_s: float | None = None
+    """Seconds that the API asked to wait."""
+
+
+@attrs.frozen(kw_only=True)
+class Picture:
+    """One picture file."""
+
+    path: str
+    """Relative to the output folder."""
+    sha256: str
+    format: str
+    width: int
+    height: int
+    bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class Trail:
+    """What a prompt went through on its way."""
+
+    key: str | None = None
+    """Name of the key that was used last."""
+    attempts: int = 0
+    """Calls that were made for it; those that were refused for their pace or for their key do not count."""
+    waited_s: float = 0.0
+    """Seconds spent waiting for admission."""
+    latency_s: float | None = None
+    """Seconds that the answering call took."""
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """Pictures, and what they cost."""
+
+    prompt: Prompt
+    request: Request
+    """What was sent in the end."""
+    strategy: Strategy
+    pictures: tuple[Picture, ...]
+    usage: Usage | None
+    cost_usd: float | None
+    trail: Trail
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """A prompt that was given up, and why."""
+
+    prompt: Prompt
+    problem: Problem
+    estimated: Estimated | None = None
+    """What a fallback can start from; None where the request itself is impossible."""
+    trail: Trail = attrs.field(factory=Trail)
+
+
+@attrs.frozen(kw_only=True)
+class Match:
+    """Whose picture a prompt was given."""
+
+    of: str
+    similarity: float
+    difference: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """What became of one prompt: one line of the output."""
+
+    seq: int
+    id: str
+    prompt: str | None
+    status: Status
+    strategy: Strategy | None = None
+    images: tuple[Picture, ...] = ()
+    model: str | None = None
+    size: str | None = None
+    quality: str | None = None
+    key: str | None = None
+    """The key's name; never the key."""
+    attempts: int = 0
+    usage: Usage | None = None
+    cost_usd: float | None = 0.0
+    """USD paid for this prompt; None where the model's price is unknown."""
+    saved_usd: float | None = 0.0
+    """USD that a hit did not cost."""
+    latency_s: float | None = None
+    waited_s: float = 0.0
+    match: Match | None = None
+    error: Problem | None = None
+    metadata: Any = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object of the output contract: every key is there, absent values are None."""
+        error = self.error
+        return {
+            "seq": self.seq,
+            "id": self.id,
+            "prompt": self.prompt,
+            "status": self.status.value,
+            "strategy": self.strategy.value if self.strategy else None,
+            "images": [_fields(picture) for picture in self.images],
+            "model": self.model,
+            "size": self.size,
+            "quality": self.quality,
+            "key": self.key,
+            "attempts": self.attempts,
+            "usage": _fields(self.usage) if self.usage else None,
+            "cost_usd": _rounded(self.cost_usd, 6),
+            "saved_usd": _rounded(self.saved_usd, 6),
+            "latency_s": _rounded(self.latency_s, 3),
+            "waited_s": _rounded(self.waited_s, 3),
+            "match": _fields(self.match) if self.match else None,
+            "error": {
+                "kind": error.kind.value,
+                "message": error.message,
+                "status": error.status,
+                "retryable": error.retryable,
+            }
+            if error
+            else None,
+            "metadata": self.metadata,
+        }
+
+
+def _fields(record: Picture | Usage | Match) -> dict[str, Any]:
+    return attrs.asdict(record, recurse=False)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,116 @@
+"""How each way of ending becomes a line of the output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.records import Kind, Match, Result, Status, Strategy
+
+if TYPE_CHECKING:
+    from headrace.records import Answer, Failure, Picture, Problem, Prompt, Request, Usage
+
+_SKIPPED = frozenset({Kind.NO_POOL, Kind.OVER_BUDGET, Kind.INTERRUPTED})
+
+
+def answered(answer: Answer) -> Result:
+    """The line of a prompt that was paid for."""
+    trail = answer.trail
+    return _ok(
+        answer.prompt,
+        answer.strategy,
+        answer.pictures,
+        answer.request,
+        key=trail.key,
+        attempts=trail.attempts,
+        usage=answer.usage,
+        cost_usd=answer.cost_usd,
+        latency_s=trail.latency_s,
+        waited_s=trail.waited_s,
+    )
+
+
+def coalesced(prompt: Prompt, answer: Answer) -> Result:
+    """The line of a prompt that shares the answer of an equal one that was in flight."""
+    return _ok(
+        prompt,
+        Strategy.COALESCED,
+        answer.pictures,
+        answer.request,
+        saved_usd=answer.cost_usd,
+        match=Match(of=answer.prompt.id, similarity=1.0),
+    )
+
+
+def cached(prompt: Prompt, origin: str, pictures: tuple[Picture, ...], cost_usd: float | None) -> Result:
+    """The line of a prompt that was answered before."""
+    return _ok(
+        prompt,
+        Strategy.CACHE_EXACT,
+        pictures,
+        prompt.request,
+        saved_usd=cost_usd,
+        match=Match(of=origin, similarity=1.0),
+    )
+
+
+def failed(prompt: Prompt, failure: Failure) -> Result:
+    """The line of a prompt without a picture; where it followed another one, the reason is the leader's."""
+    mine = prompt.seq == failure.prompt.seq
+    request = failure.estimated.request if failure.estimated else prompt.request
+    return Result(
+        seq=prompt.seq,
+        id=prompt.id,
+        prompt=prompt.request.prompt,
+        status=Status.SKIPPED if failure.problem.kind in _SKIPPED else Status.FAILED,
+        model=request.model,
+        size=request.size,
+        quality=request.quality,
+        key=failure.trail.key if mine else None,
+        attempts=failure.trail.attempts if mine else 0,
+        latency_s=failure.trail.latency_s if mine else None,
+        waited_s=failure.trail.waited_s if mine else 0.0,
+        error=failure.problem,
+        metadata=prompt.metadata,
+    )
+
+
+def unreadable(seq: int, name: str | None, text: str | None, problem: Problem) -> Result:
+    """The line of an input line that is no prompt."""
+    return Result(seq=seq, id=name or str(seq), prompt=text, status=Status.FAILED, error=problem)
+
+
+def _ok(
+    prompt: Prompt,
+    strategy: Strategy,
+    pictures: tuple[Picture, ...],
+    request: Request,
+    *,
+    key: str | None = None,
+    attempts: int = 0,
+    usage: Usage | None = None,
+    cost_usd: float | None = 0.0,
+    saved_usd: float | None = 0.0,
+    latency_s: float | None = None,
+    waited_s: float = 0.0,
+    match: Match | None = None,
+) -> Result:
+    return Result(
+        seq=prompt.seq,
+        id=prompt.id,
+        prompt=prompt.request.prompt,
+        status=Status.OK,
+        strategy=strategy,
+        images=pictures,
+        model=request.model,
+        size=request.size,
+        quality=request.quality,
+        key=key,
+        attempts=attempts,
+        usage=usage,
+        cost_usd=cost_usd,
+        saved_usd=saved_usd,
+        latency_s=latency_s,
+        waited_s=waited_s,
+        match=match,
+        metadata=prompt.metadata,
+    )

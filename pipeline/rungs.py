@@ -1,0 +1,93 @@
+"""The rungs of the fallback ladder: what is tried when a prompt's own request got no picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from headrace.admission.retry import CURABLE
+from headrace.estimate import estimate
+from headrace.models import AUTO, catalogue
+from headrace.records import Failure, Kind, Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from headrace.api import Api
+    from headrace.records import Answer, Estimated, Request
+    from headrace.settings import AlternativeSettings
+
+
+class Rung(Protocol):
+    """One thing to try."""
+
+    async def climb(self, failure: Failure) -> Answer | Failure:
+        """Try it: an answer, or the failure that the next rung starts from (the same one where there was nothing to try)."""
+        ...
+
+
+@attrs.frozen
+class ReducedQuality:
+    """The same API with the next lower quality, then with the fewest tokens that keep the shape of the picture."""
+
+    api: Api
+    estimator: str
+
+    async def climb(self, failure: Failure) -> Answer | Failure:
+        """Try cheaper requests in turn."""
+        # Where no key works any more, a cheaper request does not either.
+        if failure.estimated is None or failure.problem.kind is Kind.NO_POOL:
+            return failure
+        for request in _cheaper(failure.estimated.request):
+            outcome = await _try(self.api, failure, request, self.estimator, Strategy.REDUCED_QUALITY)
+            if not isinstance(outcome, Failure):
+                return outcome
+            failure = outcome
+            if failure.problem.kind not in CURABLE:
+                break
+        return failure
+
+
+@attrs.frozen
+class AlternativeApi:
+    """Another API, with its own model, limits and keys."""
+
+    api: Api
+    settings: AlternativeSettings
+    estimator: str
+
+    async def climb(self, failure: Failure) -> Answer | Failure:
+        """Ask the other API for the prompt's own request, as far as its model can make it."""
+        wanted = failure.prompt.request
+        model = catalogue().model(self.settings.model)
+        size = self.settings.size or wanted.size
+        quality = self.settings.quality or wanted.quality
+        if model.known:
+            size = size if size == AUTO else model.nearest_size(size)
+            quality = quality if quality == AUTO else model.nearest_quality(quality)
+        request = attrs.evolve(wanted, model=model.name, size=size, quality=quality)
+        if model.problem(request) is not None:
+            return failure
+        return await _try(self.api, failure, request, self.estimator, Strategy.ALTERNATIVE_API)
+
+
+def _cheaper(request: Request) -> Iterator[Request]:
+    model = catalogue().model(request.model)
+    if not model.known:
+        return
+    lower = model.lower_quality(request.quality)
+    if lower is not None:
+        yield attrs.evolve(request, quality=lower)
+    lowest = attrs.evolve(request, quality=model.qualities[0])
+    smallest = attrs.evolve(lowest, size=model.smallest_size(request.size))
+    if model.output_tokens(smallest) < min(model.output_tokens(request), model.output_tokens(lowest) + 1):
+        yield smallest
+
+
+async def _try(api: Api, failure: Failure, request: Request, estimator: str, strategy: Strategy) -> Answer | Failure:
+    estimated: Estimated = estimate(failure.prompt, request, estimator)
+    admitted = await api.admit(estimated, failure.trail)
+    if isinstance(admitted, Failure):
+        return admitted
+    return await api.answer(admitted, strategy, failure.trail.attempts)

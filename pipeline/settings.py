@@ -1,0 +1,274 @@
+"""Everything that can be set, frozen; from code, from TOML, and what is absent there from the environment.
+
+The tables of ``headrace.toml`` are the classes below, field by field. Unknown keys are refused with their path and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from headrace.errors import UsageError
+from headrace.models import AUTO, Limits, catalogue
+from headrace.secret import Secret
+from headrace.structure import at_least, nearest, one_of, structure
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+VENDOR_HOST = "api.openai.com"
+VENDOR_URL = f"https://{VENDOR_HOST}/v1"
+KEY_VARIABLE = "OPENAI_API_KEY"
+URL_VARIABLE = "OPENAI_BASE_URL"
+DEFAULT_FILE = "headrace.toml"
+FORMATS = ("png", "jpeg", "webp")
+RUNGS = ("reduced_quality", "alternative_api")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+def _check_name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    # The value is not repeated: it may be a key that was pasted into the wrong place.
+    if value is not None and (not _NAME.match(value) or _looks_like_a_key(value)):
+        raise ValueError(f"{field.name} has to be a short name of letters, digits, '.', '_' and '-', and not a key")
+
+
+def _check_variable(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) or _looks_like_a_key(value)):
+        raise ValueError(f"{field.name} has to name an environment variable that holds the key, not the key itself")
+
+
+def _check_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is None:
+        return
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{field.name} is {value!r}; it has to be an http(s) URL such as {VENDOR_URL}")
+    if parts.username or parts.password or parts.query:
+        raise ValueError(f"{field.name} must not hold a user, a password or a query")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError(f"{field.name} is {value!r}; a key travels by https only, except to this machine itself")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _looks_like_a_key(text: str) -> bool:
+    return text.startswith(("sk-", "Bearer "))
+
+
+@attrs.frozen(kw_only=True)
+class RequestSettings:
+    """``[request]``: what a prompt asks for where its line says nothing."""
+
+    model: str = attrs.field(factory=lambda: catalogue().default)
+    size: str = "1024x1024"
+    quality: str = "low"
+    n: int = attrs.field(default=1, validator=at_least(1, 10))
+    output_format: str = attrs.field(default="png", validator=one_of(*FORMATS))
+    output_compression: int | None = attrs.field(default=None, validator=at_least(0, 100))
+    background: str | None = attrs.field(default=None, validator=one_of("transparent", "opaque", AUTO))
+    moderation: str | None = attrs.field(default=None, validator=one_of(AUTO, "low"))
+
+
+@attrs.frozen(kw_only=True)
+class ProviderSettings:
+    """``[provider]``: whose API it is."""
+
+    base_url: str | None = attrs.field(default=None, validator=_check_url)
+    """The vendor's where it is absent here and in OPENAI_BASE_URL."""
+    timeout_s: float = attrs.field(default=300.0, validator=at_least(0.001, 86_400))
+    """For one whole call, in seconds: a picture takes 10 to 120."""
+    estimator: str = attrs.field(default="vendor", validator=one_of("vendor", "article"))
+    """How output tokens are estimated before the call: the vendor's table and formula, or the article's rule."""
+
+
+@attrs.frozen(kw_only=True)
+class PoolSettings:
+    """``[[pool]]``: whoever owns a limit, an organisation or a project. An absent limit is no limit."""
+
+    name: str = attrs.field(validator=_check_name)
+    tier: int | str | None = None
+    images_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
+    tokens_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
+    requests_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
+    max_concurrency: int | None = attrs.field(default=None, validator=at_least(1))
+
+    def limits(self) -> Limits:
+        """The tier's limits with the named ones over them.
+
+        Raises:
+            UsageError: there is no such tier.
+        """
+        base = Limits() if self.tier is None else catalogue().tier(self.tier)
+        named = {field.name: getattr(self, field.name) for field in attrs.fields(Limits)}
+        return attrs.evolve(base, **{name: value for name, value in named.items() if value is not None})
+
+
+@attrs.frozen(kw_only=True)
+class KeySettings:
+    """``[[key]]``: where a key is found, and under which name it is shown."""
+
+    name: str = attrs.field(validator=_check_name)
+    pool: str | None = attrs.field(default=None, validator=_check_name)
+    """Absent: a pool of its own, without limits."""
+    env: str | None = attrs.field(default=None, validator=_check_variable)
+    file: str | None = None
+    weight: float = attrs.field(default=1.0, validator=at_least(0.001, 1000))
+
+    def __attrs_post_init__(self) -> None:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("a key needs either env (a variable's name) or file (a path)")
+
+    def secret(self, environ: Mapping[str, str]) -> Secret:
+        """The key itself.
+
+        Raises:
+            UsageError: the variable is not set, or the file cannot be read, is empty or open to others.
+        """
+        if self.env is not None:
+            text = environ.get(self.env, "")
+            problem = f"the environment variable {self.env} is not set"
+        else:
+            text, problem = _key_file(Path(self.file or "").expanduser())
+        text = text.strip()
+        if not text:
+            raise UsageError(f"key {self.name}: {problem}")
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise UsageError(f"key {self.name}: what was found is no key: it holds spaces or unprintable characters")
+        return Secret(text)
+
+
+def _key_file(path: Path) -> tuple[str, str]:
+    try:
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return "", f"{path} can be read by others; chmod 600 {path}"
+        return path.read_text("utf-8"), f"{path} is empty"
+    except (OSError, UnicodeDecodeError) as error:
+        return "", f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not text'}"
+
+
+@attrs.frozen(kw_only=True)
+class AlternativeSettings:
+    """``[fallback.alternative]``: another API, with its own limits and keys."""
+
+    base_url: str = attrs.field(validator=_check_url)
+    model: str
+    size: str | None = None
+    """Absent: the prompt's, or the nearest that the model can make."""
+    quality: str | None = None
+    timeout_s: float = attrs.field(default=300.0, validator=at_least(0.001, 86_400))
+    pool: tuple[PoolSettings, ...] = ()
+    key: tuple[KeySettings, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        _check_owners(self.pool, self.key)
+
+
+def _known_rungs(_: Any, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    for rung in value:
+        if rung not in RUNGS:
+            raise ValueError(f"{field.name} holds {rung!r}; it can hold {', '.join(RUNGS)}{nearest(rung, RUNGS)}")
+
+
+@attrs.frozen(kw_only=True)
+class FallbackSettings:
+    """``[fallback]``: what is tried, in this order, when a prompt's own request got no picture."""
+
+    ladder: tuple[str, ...] = attrs.field(default=RUNGS, validator=_known_rungs)
+    alternative: AlternativeSettings | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CacheSettings:
+    """``[cache]``: pictures that are there already."""
+
+    policy: str = attrs.field(default="exact", validator=one_of("off", "exact"))
+    dir: str = "~/.cache/headrace"
+    ttl_days: float = attrs.field(default=30.0, validator=at_least(0))
+    namespace: str = "default"
+    """Entries of different namespaces never meet."""
+
+
+@attrs.frozen(kw_only=True)
+class RunSettings:
+    """``[run]``: how a run goes."""
+
+    out_dir: str = "headrace-out"
+    max_in_flight: int | None = attrs.field(default=None, validator=at_least(1, 100_000))
+    """Prompts between being read and being emitted; absent: what the limits can keep busy."""
+    ordered: bool = False
+    max_cost_usd: float | None = attrs.field(default=None, validator=at_least(0))
+    simulate: bool = False
+    """Use the embedded simulator: nothing is sent anywhere and nothing costs anything."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """All settings; ``Settings()`` is what an empty file gives."""
+
+    request: RequestSettings = attrs.field(factory=RequestSettings)
+    provider: ProviderSettings = attrs.field(factory=ProviderSettings)
+    pool: tuple[PoolSettings, ...] = ()
+    key: tuple[KeySettings, ...] = ()
+    fallback: FallbackSettings = attrs.field(factory=FallbackSettings)
+    cache: CacheSettings = attrs.field(factory=CacheSettings)
+    run: RunSettings = attrs.field(factory=RunSettings)
+
+    def __attrs_post_init__(self) -> None:
+        _check_owners(self.pool, self.key)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None) -> Settings:
+        """Settings from a TOML file; without a path from ``./headrace.toml`` where there is one.
+
+        Raises:
+            UsageError: the file cannot be read, is no TOML, or says something that cannot be used.
+        """
+        if path is None and not Path(DEFAULT_FILE).is_file():
+            return cls()
+        path = Path(path or DEFAULT_FILE)
+        try:
+            data = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+            raise UsageError(f"{path} is not TOML: {error}") from None
+        try:
+            return structure(data, cls)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Settings:
+        """Settings from tables of the same shape as the TOML file.
+
+        Raises:
+            UsageError: as in :meth:`load`.
+        """
+        return structure(dict(data), cls)
+
+
+def _check_owners(pools: tuple[PoolSettings, ...], keys: tuple[KeySettings, ...]) -> None:
+    names = [pool.name for pool in pools]
+    for kind, taken in (("pool", names), ("key", [key.name for key in keys])):
+        twice = {name for name in taken if taken.count(name) > 1}
+        if twice:
+            raise ValueError(f"two [[{kind}]] have the name {min(twice)!r}")
+    for pool in pools:
+        pool.limits()
+    for key in keys:
+        if key.pool is not None and key.pool not in names:
+            raise ValueError(f"key {key.name}: there is no [[pool]] named {key.pool!r}{nearest(key.pool, names)}")

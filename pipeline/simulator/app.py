@@ -1,0 +1,109 @@
+"""The API as an ASGI app: routes, keys, and what every answer carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Route, Router
+
+from headrace.models import catalogue
+from headrace.simulator.answers import vendor_headers
+from headrace.simulator.deliver import deliver
+from headrace.simulator.generate import generate, key_problem
+from headrace.simulator.replies import error_reply, json_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from headrace.simulator.world import World
+
+
+def make_app(world: World) -> ASGIApp:
+    """The API of that world, to be called under trio; all its callers share the same limits and bill."""
+    # A router and no Starlette application: its middleware would turn a broken connection into an answer.
+    return Router(
+        routes=[
+            # Classes and instances get every method; each answers the wrong ones itself.
+            Route("/v1/images/generations", _Generations(world)),
+            Route("/v1/models", _Listing(world, _models, open_to_all=False)),
+            Route("/_simulator/bill", _Listing(world, lambda: dict(world.bill), open_to_all=True)),
+            Route("/_simulator/counts", _Listing(world, lambda: dict(world.counts), open_to_all=True)),
+        ],
+        default=_Nowhere(),
+        redirect_slashes=False,
+    )
+
+
+@attrs.frozen
+class _Generations:
+    world: World
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await _Nowhere()(scope, receive, send)
+            return
+        world = self.world
+        start = trio.current_time()
+        request = Request(scope, receive)
+        try:
+            raw = await request.body()
+        except ClientDisconnect:
+            return
+        key = _key(scope)
+        pool = world.pool_of(key)
+        if pool is None:
+            world.counts["auth"] += 1
+            reply = key_problem(key)
+        else:
+
+            async def gone() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+
+            reply = await generate(world, pool, raw, gone)
+        extra = vendor_headers(pool.name if pool else "unknown", trio.current_time() - start, world.next_id())
+        await deliver(attrs.evolve(reply, headers=(*reply.headers, *extra)), send, world.settings.time_scale)
+
+
+@attrs.frozen
+class _Listing:
+    world: World
+    value: Callable[[], Any]
+    open_to_all: bool = attrs.field(kw_only=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = _key(scope)
+        if scope["method"] != "GET":
+            await _Nowhere()(scope, receive, send)
+        elif self.open_to_all or self.world.pool_of(key):
+            await deliver(json_reply(200, self.value()), send, 0)
+        else:
+            await deliver(key_problem(key), send, 0)
+
+
+@attrs.frozen
+class _Nowhere:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await deliver(error_reply(404, f"Invalid URL ({scope['method']} {scope['path']})"), send, 0)
+
+
+def _key(scope: Scope) -> str | None:
+    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
+def _models() -> dict[str, Any]:
+    listed = []
+    for model in catalogue().models.values():
+        entry: dict[str, Any] = {"id": model.name, "object": "model", "created": 0, "owned_by": "simulator"}
+        if model.shutdown:
+            entry["shutdown_date"] = model.shutdown.isoformat()
+        listed.append(entry)
+    return {"object": "list", "data": listed}
