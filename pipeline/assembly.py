@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import AsyncIterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ from headrace.cache.in_flight import InFlight
 from headrace.cache.store import Store
 from headrace.errors import OutputError, StoppedError, UsageError
 from headrace.flow import flow
+from headrace.items import iterate
 from headrace.models import catalogue
 from headrace.offload import Threads
 from headrace.owners import real_owners, simulated_owners
@@ -41,7 +43,7 @@ from headrace.stages.settle import Settle
 from headrace.stages.sink import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from headrace.admission.pool import PoolStatistics
     from headrace.flow import Flow, Running
@@ -63,9 +65,16 @@ DAY_S = 86_400.0
 class Results:
     """The results of one line, as they come; iterate over it."""
 
-    def __init__(self, running: Running[Result], race: Race) -> None:
+    def __init__(self, running: Running[Result], intake: Intake, sink: Sink, race: Race) -> None:
         self._running = running
+        self._intake = intake
+        self._sink = sink
         self._race = race
+
+    @property
+    def in_flight(self) -> int:
+        """Prompts that were read and whose result has not been handed over."""
+        return self._intake.pulled - self._sink.emitted
 
     def __aiter__(self) -> Results:
         return self
@@ -74,6 +83,10 @@ class Results:
         try:
             return await self._running.results.receive()
         except trio.EndOfChannel:
+            if self.in_flight:
+                raise RuntimeError(f"{self.in_flight} prompts have no result") from None
+            if self._intake.error is not None:
+                raise self._intake.error from None
             if self._race.stopped is not None:
                 raise StoppedError(self._race.stopped.message) from None
             raise StopAsyncIteration from None
@@ -103,7 +116,7 @@ class Race:
     @asynccontextmanager
     async def results(
         self,
-        items: AsyncIterable[object],
+        items: AsyncIterable[object] | Iterable[object],
         *,
         format: str = "auto",  # noqa: A002 - the contract's name
         write: Callable[[Sequence[Result]], Awaitable[None]] | None = None,
@@ -114,7 +127,8 @@ class Race:
             StoppedError: when the results end because no key can work any more or the budget is spent.
         """
         slots = trio.Semaphore(self.max_in_flight, max_value=self.max_in_flight)
-        intake = Intake(items, PromptReader(self.settings.request, format), slots)
+        pulled = items if isinstance(items, AsyncIterable) else iterate(items)
+        intake = Intake(pulled, PromptReader(self.settings.request, format), slots)
         sink = Sink(slots, write)
         with self._in_flight.line() as leads:
             settle = Settle(self.answers, leads, self.budget, self._stop)
@@ -133,7 +147,7 @@ class Race:
             async with line.then(sink).open() as running:
                 self._lines.add(running)
                 try:
-                    yield Results(running, self)
+                    yield Results(running, intake, sink, self)
                 finally:
                     self._lines.remove(running)
 
@@ -182,6 +196,8 @@ async def open_race(
     provider = settings.provider
     base_url = provider.base_url or environ.get(URL_VARIABLE) or VENDOR_URL
     alternative = settings.fallback.alternative
+    vendors_own = urlsplit(base_url).hostname == VENDOR_HOST and not settings.run.simulate
+    _check_model(settings.request.model, vendors_own=vendors_own)
     if settings.run.simulate:
         owners = simulated_owners(settings.pool, settings.key)
         others = simulated_owners(alternative.pool, alternative.key) if alternative else ()
@@ -191,8 +207,6 @@ async def open_race(
         provider = attrs.evolve(provider, base_url=base_url)  # checked like one from a file
         owners = real_owners(settings.pool, settings.key, environ)
         others = real_owners(alternative.pool, alternative.key, environ) if alternative else ()
-    vendors_own = urlsplit(base_url).hostname == VENDOR_HOST
-    _check_model(settings.request.model, vendors_own=vendors_own)
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
 
     import trio
-    from trio import MemorySendChannel
 
     from headrace.prompts import PromptReader
     from headrace.records import Prompt, Result
 
 
 class Intake:
-    """Reads prompts as the line has room for them.
+    """Reads prompts as the line has room for them: a prompt an item, or the result of an item that is none; no record for a blank line.
 
     Args:
         items: what ``reader`` understands, one a prompt; it is not closed here.
@@ -24,18 +23,27 @@ class Intake:
     """
 
     def __init__(self, items: AsyncIterable[object], reader: PromptReader, slots: trio.Semaphore) -> None:
-        self._items = items
+        self._items = aiter(items)
         self._reader = reader
         self._slots = slots
         self.pulled = 0
+        self.error: Exception | None = None
+        """What the items raised: it ends the input, and what was read before still comes out."""
 
-    async def run(self, sink: MemorySendChannel[Prompt | Result]) -> None:
-        """A prompt an item, or the result of an item that is none; blank lines are passed over."""
-        with sink:
-            await self._slots.acquire()
-            async for item in self._items:
-                record = self._reader.read(item)
-                if record is not None:
-                    self.pulled += 1
-                    await sink.send(record)
-                    await self._slots.acquire()
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Prompt | Result:
+        await self._slots.acquire()
+        record = None
+        while record is None:
+            try:
+                item = await anext(self._items)
+            except StopAsyncIteration:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a caller's iterator does, what is paid for must come out
+                self.error = error
+                raise StopAsyncIteration from None
+            record = self._reader.read(item)
+        self.pulled += 1
+        return record

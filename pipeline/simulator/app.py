@@ -55,6 +55,8 @@ class _Generations:
             raw = await request.body()
         except ClientDisconnect:
             return
+        # In-process nothing else lets other tasks have their turn; here no place at the API is held meanwhile.
+        await trio.lowlevel.checkpoint()
         key = _key(scope)
         pool = world.pool_of(key)
         if pool is None:

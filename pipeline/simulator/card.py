@@ -186,7 +186,5 @@ def _rounded(size: tuple[int, int]) -> Image.Image:
     width, height = size
     inset = round(min(size) * 0.02)
     mask = Image.new("L", size)
-    ImageDraw.Draw(mask).rounded_rectangle(
-        (inset, inset, width - inset, height - inset), round(min(size) * 0.07), fill=255
-    )
+    ImageDraw.Draw(mask).rounded_rectangle((inset, inset, width - inset, height - inset), round(min(size) * 0.07), fill=255)
     return mask

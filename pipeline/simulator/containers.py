@@ -74,11 +74,7 @@ def _padding(picture_format: str, size: int, beside: int) -> bytes:
     if picture_format == "jpeg":
         return b"".join(_comment("jpeg", bytes(min(_JPEG_SEGMENT, size - at))) for at in range(0, size, _JPEG_SEGMENT))
     # RIFF chunks have even lengths: of three even ones that follow each other, one fits.
-    return next(
-        chunk
-        for extra in (0, 2, 4)
-        if (beside + len(chunk := _riff_chunk(b"PADD", bytes(size // 2 * 2 + extra)))) % 3 == 0
-    )
+    return next(chunk for extra in (0, 2, 4) if (beside + len(chunk := _riff_chunk(b"PADD", bytes(size // 2 * 2 + extra)))) % 3 == 0)
 
 
 def _comment(picture_format: str, text: bytes) -> bytes:

@@ -42,27 +42,17 @@ BEFORE_ERRORS: Mapping[str, Callable[[], Reply]] = {
         kind="requests",
     ),
     "rate_limited_date": _with_date,
-    "rate_limited_nonsense": partial(
-        _limited, "Rate limit reached.", headers=(("retry-after", "NaN"), ("retry-after-ms", "-5"))
-    ),
+    "rate_limited_nonsense": partial(_limited, "Rate limit reached.", headers=(("retry-after", "NaN"), ("retry-after-ms", "-5"))),
     "request_timeout": partial(error_reply, 408, "The request took too long to arrive."),
     "conflict": partial(error_reply, 409, "The resource was changed by another request."),
-    "slow_down": partial(
-        error_reply, 429, "The request rate rose too fast. Please slow down.", kind="rate_limit_error", code="slow_down"
-    ),
+    "slow_down": partial(error_reply, 429, "The request rate rose too fast. Please slow down.", kind="rate_limit_error", code="slow_down"),
     "insufficient_quota": _money("insufficient_quota", "You exceeded your current quota."),
     "credit_balance_exhausted": _money("credit_balance_exhausted", "You have no credits remaining."),
-    "organization_spend_limit_exceeded": _money(
-        "organization_spend_limit_exceeded", "Your organization has reached its spend limit."
-    ),
+    "organization_spend_limit_exceeded": _money("organization_spend_limit_exceeded", "Your organization has reached its spend limit."),
     "project_spend_limit_exceeded": _money("project_spend_limit_exceeded", "Your project has reached its spend limit."),
-    "organization_usage_limit_exceeded": _money(
-        "organization_usage_limit_exceeded", "Your organization has reached its usage limit."
-    ),
+    "organization_usage_limit_exceeded": _money("organization_usage_limit_exceeded", "Your organization has reached its usage limit."),
     # The images endpoint answers this one with 400.
-    "billing_hard_limit_reached": partial(
-        error_reply, 400, "Billing hard limit has been reached", code="billing_hard_limit_reached"
-    ),
+    "billing_hard_limit_reached": partial(error_reply, 400, "Billing hard limit has been reached", code="billing_hard_limit_reached"),
     "invalid_value": partial(
         error_reply,
         400,
@@ -73,9 +63,7 @@ BEFORE_ERRORS: Mapping[str, Callable[[], Reply]] = {
     "unknown_parameter": partial(
         error_reply, 400, "Unknown parameter: 'response_format'.", code="unknown_parameter", param="response_format"
     ),
-    "model_not_found": partial(
-        error_reply, 400, "The model 'dall-e-3' does not exist.", kind="image_generation_user_error"
-    ),
+    "model_not_found": partial(error_reply, 400, "The model 'dall-e-3' does not exist.", kind="image_generation_user_error"),
     "wrong_url": partial(error_reply, 404, "Invalid URL (POST /v1/images/generate)"),
     "overloaded": partial(
         error_reply,

@@ -34,8 +34,8 @@ def key_problem(key: str | None) -> Reply:
     """The 401 for a key that is let in nowhere; it never quotes the whole key."""
     if not key:
         return error_reply(401, "You didn't provide an API key.", code="invalid_api_key")
-    # Below 12 characters the two ends would be most of it.
-    shown = f"{key[:4]}{'*' * 8}{key[-4:]}" if len(key) >= 12 else "*" * 8  # noqa: PLR2004
+    # Of a short key the two ends would be most.
+    shown = f"{key[:4]}{'*' * 8}{key[-4:]}" if len(key) >= 20 else "*" * 8  # noqa: PLR2004
     return error_reply(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
 
 
@@ -71,9 +71,7 @@ async def generate(world: World, pool: Pool, raw: bytes, gone: Callable[[], Awai
     return attrs.evolve(reply, headers=(*reply.headers, *extra)) if extra else reply
 
 
-async def _work(
-    world: World, call: Call, name: str | None, rng: random.Random, gone: Callable[[], Awaitable[None]]
-) -> Reply:
+async def _work(world: World, call: Call, name: str | None, rng: random.Random, gone: Callable[[], Awaitable[None]]) -> Reply:
     fault = FAULTS[name] if name else _GOOD
     outcome = name or "ok"
     if fault.stage is Stage.NEVER:

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 _MINUTES_S = 600
 
 
-async def serve(
-    app: ASGIApp, host: str, port: int, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
-) -> None:
+async def serve(app: ASGIApp, host: str, port: int, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Serve the app over HTTP/1.1 until cancelled; reports the port once it listens, 0 takes a free one.
 
     Raises:

@@ -42,9 +42,7 @@ class SimulatedPool:
     requests_per_minute: float | None = attrs.field(default=None, validator=_not_negative)
     max_concurrency: int | None = attrs.field(default=5, validator=_positive)
     """Calls at once."""
-    discipline: Discipline = attrs.field(
-        default="continuous", validator=validators.in_(("continuous", "sliding", "fixed"))
-    )
+    discipline: Discipline = attrs.field(default="continuous", validator=validators.in_(("continuous", "sliding", "fixed")))
     """How a minute is counted: a bucket that refills all the time, the last 60 s to the instant, or whole minutes."""
     burst_s: float = attrs.field(default=60.0, validator=_positive)
     """Capacity of the continuous bucket, in seconds of its rate."""

@@ -33,9 +33,7 @@ def _edited(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Reply], Reply]:
 
 def _each_item(edit: Callable[[str, str], dict[str, Any]]) -> Callable[[Reply], Reply]:
     """A spoil that changes every picture's entry, given its base64 and its format."""
-    return _edited(
-        lambda body: body | {"data": [edit(item["b64_json"], body["output_format"]) for item in body["data"]]}
-    )
+    return _edited(lambda body: body | {"data": [edit(item["b64_json"], body["output_format"]) for item in body["data"]]})
 
 
 def _cut_picture(encoded: str, _: str) -> dict[str, Any]:

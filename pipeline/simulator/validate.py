@@ -82,9 +82,7 @@ def _field_problem(body: dict[str, Any], fields: dict[str, Any]) -> Reply | None
         message = "Missing required parameter: 'prompt'."
         return error_reply(400, message, code="missing_required_parameter", param="prompt")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
-        message = (
-            f"Invalid 'prompt': string too long. It has {len(prompt)} characters; {MAX_PROMPT_CHARACTERS} are allowed."
-        )
+        message = f"Invalid 'prompt': string too long. It has {len(prompt)} characters; {MAX_PROMPT_CHARACTERS} are allowed."
         return error_reply(400, message, code="string_above_max_length", param="prompt")
     return None
 
@@ -92,9 +90,7 @@ def _field_problem(body: dict[str, Any], fields: dict[str, Any]) -> Reply | None
 def _call(fields: dict[str, Any]) -> Call | Reply:
     model = catalogue().model(fields.get("model", catalogue().default))
     if not model.known:
-        return error_reply(
-            400, f"The model '{model.name}' does not exist.", kind="image_generation_user_error", param="model"
-        )
+        return error_reply(400, f"The model '{model.name}' does not exist.", kind="image_generation_user_error", param="model")
     plain = Request(prompt=fields["prompt"], model=model.name, size=AUTO, quality=AUTO)
     given = {name: fields[name] for name in (*_PARAMETERS, "moderation") if name in fields}
     request = attrs.evolve(plain, **given)

@@ -1,0 +1,142 @@
+"""One run from start to end: signals, the live line, the summary, the exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from headrace.assembly import open_race
+from headrace.embed import lone
+from headrace.errors import HeadraceError, StoppedError
+from headrace.lines import open_input, read_lines
+from headrace.observe.counters import Counters
+from headrace.observe.summary import summary
+from headrace.output import LineWriter
+from headrace.records import Status
+from headrace.text import clean
+
+if TYPE_CHECKING:
+    from headrace.assembly import Race, Results
+    from headrace.settings import Settings
+
+_STDIN = 0
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """What one ``headrace run`` is to do."""
+
+    settings: Settings
+    source: str
+    output: str
+    format: str
+    drain_s: float
+    progress: bool
+
+
+def execute(job: Job) -> int:
+    """Run it; returns the exit status.
+
+    Raises:
+        HeadraceError: it could not start, or had to end early.
+    """
+    try:
+        return trio.run(_Run(job).main)
+    except BaseExceptionGroup as group:
+        # Several stages may fail for one reason; the first that we know by name tells it.
+        known, _ = group.split(HeadraceError)
+        while isinstance(known, BaseExceptionGroup):
+            known = known.exceptions[0]
+        raise (known or lone(group)) from None
+
+
+class _Run:
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._counters = Counters()
+        self._signal: int | None = None
+        self._whole = trio.CancelScope()
+        self._results: Results | None = None
+        self._stopped: StoppedError | None = None
+
+    async def main(self) -> int:
+        job = self._job
+        handle = _STDIN if job.source == "-" else open_input(Path(job.source))
+        if handle == _STDIN and sys.stdin is not None and os.isatty(_STDIN):
+            _say("reading prompts from the terminal, one a line; Ctrl-D ends them")
+        started = trio.current_time()
+        async with open_race(job.settings) as race:
+            writer = LineWriter(None if job.output == "-" else Path(job.output), self._drain)
+            with self._whole:
+                async with aclosing(read_lines(handle)) as lines, trio.open_nursery() as beside:
+                    await beside.start(self._signals)
+                    async with race.results(lines, format=job.format, write=writer.write) as self._results:
+                        await self._consume(race, self._results)
+                    beside.cancel_scope.cancel()
+            writer.close()
+            self._tell(race, trio.current_time() - started, unwritten=writer.error is not None)
+        if self._stopped is not None:
+            raise self._stopped
+        if writer.error is not None:
+            raise writer.error
+        if self._signal is not None:
+            return 128 + self._signal
+        return 0 if self._counters.by_status.keys() <= {Status.OK} else 1
+
+    async def _consume(self, race: Race, results: Results) -> None:
+        async with AsyncExitStack() as stack:
+            if self._job.progress:
+                from headrace.observe.progress import Progress  # noqa: PLC0415 - rich is for terminals
+
+                beside = await stack.enter_async_context(trio.open_nursery())
+                stack.callback(beside.cancel_scope.cancel)
+                beside.start_soon(stack.enter_context(Progress(self._counters)).run, race, results)
+            try:
+                async for result in results:
+                    self._counters.count(result)
+            except StoppedError as error:
+                self._stopped = error
+
+    async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            task_status.started()
+            async for number in received:
+                if self._signal is not None:
+                    _say("cancelled; calls that were under way may have been paid")
+                    self._whole.cancel()
+                    return
+                self._signal = number
+                in_flight = self._results.in_flight if self._results is not None else 0
+                _say(f"stopping: {in_flight} prompts in flight come out within {self._job.drain_s:g} s; again to cancel them")
+                self._whole.deadline = trio.current_time() + self._job.drain_s
+                self._drain()
+
+    def _drain(self) -> None:
+        if self._results is not None:
+            self._results.drain()
+
+    def _tell(self, race: Race, elapsed_s: float, *, unwritten: bool) -> None:
+        for text in summary(self._counters, race.statistics(), elapsed_s):
+            _say(text)
+        left = self._results.in_flight if self._results is not None else 0
+        if left:
+            _say(f"{left} prompts were cancelled and have no line")
+        if self._signal is not None or self._stopped is not None or left or unwritten:
+            _say("the same command goes on from here: what was answered is in the cache and not paid for again")
+        if self._counters.pictures_made or self._counters.free:
+            _say(f"pictures: {Path(self._job.settings.run.out_dir) / 'images'}")
+
+
+def _say(text: str) -> None:
+    try:
+        print(f"headrace: {clean(text)}", file=sys.stderr, flush=True)  # noqa: T201 - this is what a person reads
+    except OSError:
+        # Without a stderr there is nobody to tell, and the run is none the worse.
+        return

@@ -1,0 +1,53 @@
+"""The command line: what there is, and how it ends. Whatever takes long to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from headrace.cli.init import init
+from headrace.cli.models import models
+from headrace.cli.run import run
+from headrace.cli.simulate import simulate
+from headrace.errors import HeadraceError
+
+app = typer.Typer(
+    name="headrace",
+    help="Turn a stream of image prompts into pictures, at the full speed the limits allow.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"headrace {version('headrace')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: bool = typer.Option(False, "--version", help="Show the version.", callback=_version, is_eager=True),
+) -> None:
+    """Turn a stream of image prompts into pictures, at the full speed the limits allow."""
+
+
+app.command()(run)
+app.command()(simulate)
+app.command()(init)
+app.command()(models)
+
+
+def main() -> None:
+    """Run the command; a :class:`HeadraceError` is one line on stderr and its exit code."""
+    try:
+        app()
+    except HeadraceError as error:
+        typer.echo(f"headrace: {error}", err=True)
+        sys.exit(error.exit_code)

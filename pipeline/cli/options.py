@@ -1,0 +1,78 @@
+"""What the command line says, over what the configuration file says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from headrace.errors import UsageError
+from headrace.models import catalogue
+from headrace.settings import CacheSettings, PoolSettings, RequestSettings, RunSettings, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def settings_of(
+    config: Path | None,
+    *,
+    request: Mapping[str, Any],
+    profile: str | None,
+    tier: str | None,
+    cache: str | None,
+    out_dir: Path | None,
+    simulate: bool,
+    ordered: bool,
+    max_cost_usd: float | None,
+    max_in_flight: int | None,
+) -> Settings:
+    """The settings of one command; options that were not given change nothing.
+
+    Raises:
+        UsageError: the file or an option cannot be used.
+    """
+    settings = Settings.load(config)
+    try:
+        settings = attrs.evolve(settings, request=_request(settings.request, request, profile), pool=_pools(settings, tier))
+        changes = {"max_cost_usd": max_cost_usd, "max_in_flight": max_in_flight, "out_dir": None if out_dir is None else str(out_dir)}
+        given = {name: value for name, value in changes.items() if value is not None}
+        run = settings.run
+        run = attrs.evolve(run, simulate=simulate or run.simulate, ordered=ordered or run.ordered, **given)
+        return attrs.evolve(settings, run=run, cache=_cache(settings.cache, cache, run))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _request(base: RequestSettings, given: Mapping[str, Any], profile: str | None) -> RequestSettings:
+    if profile is not None:
+        # The profile is for the model that will be used, and options win over it.
+        model = catalogue().model(given.get("model", base.model))
+        base = attrs.evolve(base, output_compression=None)
+        base = attrs.evolve(base, **catalogue().profile(profile, model))
+    if given.get("output_format") == "png":
+        base = attrs.evolve(base, output_compression=None)
+    return attrs.evolve(base, **given)
+
+
+def _pools(settings: Settings, tier: str | None) -> tuple[PoolSettings, ...]:
+    if tier is None:
+        return settings.pool
+    catalogue().tier(tier)
+    pools = settings.pool
+    if not pools and not settings.key:
+        pools = (PoolSettings(name="default"),)
+    elif not pools:
+        raise UsageError("--tier is for pools, and the configuration's keys name none; give each [[key]] a pool")
+    unlimited = attrs.asdict(PoolSettings(name="any"))
+    return tuple(attrs.evolve(pool, tier=tier) if attrs.asdict(pool) | {"name": "any"} == unlimited else pool for pool in pools)
+
+
+def _cache(settings: CacheSettings, policy: str | None, run: RunSettings) -> CacheSettings:
+    if policy is not None:
+        settings = attrs.evolve(settings, policy=policy)
+    # Made-up pictures stay out of the cache of real ones.
+    if run.simulate and settings.dir == CacheSettings().dir:
+        settings = attrs.evolve(settings, dir=f"{run.out_dir}/cache")
+    return settings

@@ -1,0 +1,61 @@
+"""``headrace run``: prompts in, pictures and result lines out. Here are its options; ``execute.py`` does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def run(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="Prompts, one a line: text or JSONL; - is stdin.")] = "-",
+    output: Annotated[str, typer.Option("-o", "--output", help="Where result lines go; - is stdout.")] = "-",
+    out_dir: Annotated[Path | None, typer.Option("--out-dir", help="Where pictures go.  [default: headrace-out]")] = None,
+    config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration.  [default: headrace.toml, if there]")] = None,
+    form: Annotated[Literal["auto", "text", "jsonl"], typer.Option("--format", help="How input lines are to be read.")] = "auto",
+    model: Annotated[str | None, typer.Option(help="See 'headrace models'.")] = None,
+    size: Annotated[str | None, typer.Option(help="Such as 1024x1024.")] = None,
+    quality: Annotated[str | None, typer.Option(help="low, medium, high; xhigh and max where the model has them.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Pictures a prompt, 1 to 10.")] = None,
+    output_format: Annotated[str | None, typer.Option(help="png, jpeg or webp.")] = None,
+    profile: Annotated[str | None, typer.Option(help="speed, balanced or quality: as far as the model can.")] = None,
+    tier: Annotated[str | None, typer.Option(help="Usage tier, 1 to 5: the limits of pools that name none.")] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Use the embedded simulator: no key, no cost.")] = False,
+    ordered: Annotated[bool, typer.Option("--ordered", help="Results in the order of the prompts.")] = False,
+    max_cost: Annotated[float | None, typer.Option(help="Stop before more USD than this are spent.")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(help="Prompts between being read and being emitted.")] = None,
+    cache: Annotated[str | None, typer.Option(help="off or exact.")] = None,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds that calls in flight get after Ctrl-C.")] = 120.0,
+    progress: Annotated[Literal["auto", "always", "never"], typer.Option(help="The live line on stderr.")] = "auto",
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged on stderr.")] = "warning",
+    log_format: Annotated[Literal["auto", "console", "json"], typer.Option(help="How it is logged.")] = "auto",
+) -> None:
+    """Turn prompts into pictures.
+
+    Exit status: 0 all answered, 1 some prompts failed or were skipped, 2 usage or configuration, 3 no key can work any more or the
+    budget is spent, 74 the output could not be written, 130 or 143 stopped by a signal.
+    """
+    import sys  # noqa: PLC0415 - see main.py
+
+    from headrace.cli.execute import Job, execute  # noqa: PLC0415
+    from headrace.cli.options import settings_of  # noqa: PLC0415
+    from headrace.observe.logs import configure  # noqa: PLC0415
+
+    configure(log_level, log_format)
+    asked = {"model": model, "size": size, "quality": quality, "n": n, "output_format": output_format}
+    settings = settings_of(
+        config,
+        request={name: value for name, value in asked.items() if value is not None},
+        profile=profile,
+        tier=tier,
+        cache=cache,
+        out_dir=out_dir,
+        simulate=simulate,
+        ordered=ordered,
+        max_cost_usd=max_cost,
+        max_in_flight=max_in_flight,
+    )
+    show = progress == "always" or (progress == "auto" and sys.stderr.isatty())
+    job = Job(settings=settings, source=source, output=output, format=form, drain_s=drain, progress=show)
+    raise typer.Exit(execute(job))

@@ -1,0 +1,72 @@
+"""``headrace simulate``: an Images API on this machine, to try programs against."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+
+def simulate(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8040,
+    images_per_minute: Annotated[float | None, typer.Option(min=0, help="Limit of images a minute; left out: none.")] = None,
+    tokens_per_minute: Annotated[float | None, typer.Option(min=0, help="Limit of tokens a minute.")] = None,
+    requests_per_minute: Annotated[float | None, typer.Option(min=0, help="Limit of requests a minute.")] = None,
+    max_concurrency: Annotated[int | None, typer.Option(min=1, help="Calls at once.")] = None,
+    discipline: Annotated[Literal["continuous", "sliding", "fixed"], typer.Option(help="How a minute is counted.")] = "continuous",
+    time_scale: Annotated[float, typer.Option(min=0, help="1: pictures take as long as real ones; 0: no time.")] = 1.0,
+    free_rejected: Annotated[bool, typer.Option("--free-rejected", help="Refused calls are not charged.")] = False,
+    limit_headers: Annotated[bool, typer.Option("--limit-headers", help="Send x-ratelimit-* headers.")] = False,
+    fault: Annotated[list[str] | None, typer.Option(metavar="NAME=PROBABILITY", help="May be repeated: server_error=0.05.")] = None,
+) -> None:
+    """Serve a simulated Images API until Ctrl-C.
+
+    Any key is taken; all keys share the limits, as keys of one organisation do. A prompt that contains [[fault:NAME]] gets that fault.
+    """
+    import trio  # noqa: PLC0415 - see main.py
+
+    from headrace.errors import UsageError  # noqa: PLC0415
+    from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app, serve  # noqa: PLC0415
+
+    pool = SimulatedPool(
+        name="simulated",
+        keys=(),
+        images_per_minute=images_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        requests_per_minute=requests_per_minute,
+        max_concurrency=max_concurrency,
+        discipline=discipline,
+    )
+    try:
+        settings = SimulatorSettings(
+            pools=(pool,),
+            charge_rejected=not free_rejected,
+            limit_headers=limit_headers,
+            time_scale=time_scale,
+            faults=dict(map(_fault, fault or ())),
+        )
+        app = make_app(World(settings))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+    async def serving() -> None:
+        async with trio.open_nursery() as nursery:
+            bound = await nursery.start(serve, app, "127.0.0.1", port)
+            typer.echo(f"headrace: an Images API listens on 127.0.0.1:{bound}; Ctrl-C ends it. To use it:", err=True)
+            typer.echo(f"  export OPENAI_BASE_URL=http://127.0.0.1:{bound}/v1 OPENAI_API_KEY=any", err=True)
+            typer.echo(f"  its books: http://127.0.0.1:{bound}/_simulator/bill and /_simulator/counts", err=True)
+
+    try:
+        trio.run(serving)
+    except* KeyboardInterrupt:
+        typer.echo("headrace: the simulated API has ended", err=True)
+    except* OSError as group:
+        raise UsageError(f"port {port} cannot be used: {group.exceptions[0]}; choose another with --port") from None
+
+
+def _fault(text: str) -> tuple[str, float]:
+    name, _, probability = text.partition("=")
+    try:
+        return name, float(probability)
+    except ValueError:
+        raise ValueError(f"--fault is {text!r}; it has the form NAME=PROBABILITY, such as server_error=0.05") from None

@@ -1,0 +1,24 @@
+"""A plain iterable, pulled as the line has room for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+_END = object()
+
+
+async def iterate(items: Iterable[object]) -> AsyncIterator[object]:
+    """The items, one at a time; those of an iterator, which may block, are pulled in a thread."""
+    if isinstance(items, list | tuple):
+        for item in items:
+            yield item
+        return
+    iterator = iter(items)
+    # A line that is left early does not wait for an input that blocks.
+    while (item := await trio.to_thread.run_sync(next, iterator, _END, abandon_on_cancel=True)) is not _END:
+        yield item

@@ -1,0 +1,49 @@
+"""What came out so far."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from headrace.records import Status, Strategy
+
+if TYPE_CHECKING:
+    from headrace.records import Result
+
+FREE = frozenset({Strategy.CACHE_EXACT, Strategy.COALESCED})
+
+
+class Counters:
+    """Sums over the results of a run."""
+
+    def __init__(self) -> None:
+        self.by_status: Counter[Status] = Counter()
+        self.by_strategy: Counter[Strategy] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.pictures_made = 0
+        self.cost_usd = 0.0
+        self.saved_usd = 0.0
+        self.price_unknown = False
+
+    @property
+    def total(self) -> int:
+        """Prompts that have a result."""
+        return self.by_status.total()
+
+    @property
+    def free(self) -> int:
+        """Prompts that got a picture without a call."""
+        return sum(self.by_strategy[strategy] for strategy in FREE)
+
+    def count(self, result: Result) -> None:
+        """Take one result into the sums."""
+        self.by_status[result.status] += 1
+        if result.strategy is not None:
+            self.by_strategy[result.strategy] += 1
+            if result.strategy not in FREE:
+                self.pictures_made += len(result.images)
+        if result.error is not None:
+            self.failures[result.error.kind.value] += 1
+        self.price_unknown = self.price_unknown or result.cost_usd is None
+        self.cost_usd += result.cost_usd or 0.0
+        self.saved_usd += result.saved_usd or 0.0

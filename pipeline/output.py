@@ -1,0 +1,82 @@
+"""Result lines into a file or into stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING
+
+import trio
+
+from headrace.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from headrace.records import Result
+
+_STDOUT = 1
+_C1 = re.compile("[\x7f-\x9f\u2028\u2029]")
+
+
+class LineWriter:
+    """Writes results as JSON lines; when that fails it says so once, and lets what is in flight come to its end.
+
+    Args:
+        path: a file, made anew; None for stdout.
+        failed: called once when lines cannot be written any more.
+
+    Raises:
+        OutputError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path | None, failed: Callable[[], None]) -> None:
+        self._name = "stdout" if path is None else str(path)
+        self._failed = failed
+        self.error: OutputError | None = None
+        self.lines = 0
+        try:
+            self._handle = _STDOUT if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+
+    async def write(self, results: Sequence[Result]) -> None:
+        """Write the lines of some results; after a failure, do nothing."""
+        if self.error is not None:
+            return
+        try:
+            # A reader that is slow or gone must not stop the event loop.
+            await trio.to_thread.run_sync(_write, self._handle, b"".join(map(line, results)))
+        except OSError as error:
+            why = "its reader has gone" if isinstance(error, BrokenPipeError) else error.strerror
+            self.error = OutputError(f"{self._name} cannot be written after {self.lines} lines: {why}")
+            self._failed()
+        else:
+            self.lines += len(results)
+
+    def close(self) -> None:
+        """Close the file; stdout stays open."""
+        if self._handle != _STDOUT:
+            os.close(self._handle)
+
+
+def line(result: Result) -> bytes:
+    """The JSON line of a result, in UTF-8, without anything that a terminal would take for a command."""
+    record = result.as_dict()
+    text = _C1.sub(_escaped, json.dumps(record, ensure_ascii=False))
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(record).encode() + b"\n"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def _write(handle: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(handle, left) :]
