@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from headrace.admission.gate import Gate, Permit
     from headrace.offload import Offload
     from headrace.provider.client import Client
+    from headrace.provider.failures import Reply
     from headrace.provider.memory import ByteBudget
     from headrace.records import Estimated, Picture, Request, Usage
+
+SMALL_BODY = 2**17
+"""Bytes of an answer that is decoded and filed where it is: that takes less than a millisecond, and a thread that fights for the
+interpreter with the event loop costs four times as much (``benchmarks/throughput.py``)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -88,7 +93,7 @@ class Api:
                 if isinstance(reply, Problem):
                     outcome = reply
                 elif reply.status == 200:  # noqa: PLR2004 - OK
-                    outcome = await self.offload(save, reply, request, self.root)
+                    outcome = await self._save(reply, request)
                 else:
                     outcome = problem_of(reply)
         except BaseException:
@@ -100,6 +105,11 @@ class Api:
         else:
             permit.succeeded(outcome[1])
         return outcome
+
+    async def _save(self, reply: Reply, request: Request) -> tuple[tuple[Picture, ...], Usage | None] | Problem:
+        if len(reply.body) <= SMALL_BODY:
+            return save(reply, request, self.root)
+        return await self.offload(save, reply, request, self.root)
 
     def _delay(self, problem: Problem, attempts: int, permit: Permit) -> float | None:
         wanted = action(problem.kind)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -87,10 +87,8 @@ class _Line:
     def end(self) -> None:
         """Cancel what still runs, and wait until nothing does."""
         if self._token is not None and self._thread.is_alive():
-            try:
+            with suppress(trio.RunFinishedError):
                 trio.from_thread.run_sync(self._scope.cancel, trio_token=self._token)
-            except trio.RunFinishedError:
-                pass
         self._thread.join()
 
     def _run(self, prompts: Iterable[str | Mapping[str, Any]], settings: Settings) -> None:

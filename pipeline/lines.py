@@ -12,7 +12,7 @@ import trio
 from headrace.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 CHUNK = 2**16
@@ -45,7 +45,7 @@ def open_input(path: Path) -> int:
     return handle
 
 
-async def read_lines(handle: int) -> AsyncIterator[Line]:
+async def read_lines(handle: int) -> AsyncGenerator[Line, None]:
     """The lines behind a descriptor, by LF or CRLF, from number 1; a byte order mark and a missing last end are fine."""
     number, pending, skipping = 0, bytearray(), False
     while chunk := await _read(handle):

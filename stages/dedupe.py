@@ -45,36 +45,25 @@ class Dedupe:
                     prompt = attrs.evolve(record, key=key)
                     if prompt.cache is CacheMode.REFRESH:
                         await sink.send(prompt)
-                    elif (hit := self._recent(prompt, key)) is not None:
+                    elif (hit := self._hit(prompt, key)) is not None:
                         await sink.send(hit)
                     elif self._leads.lead(key):
-                        await sink.send(await self._lead(prompt, key))
+                        await sink.send(prompt)
                     else:
                         followers.start_soon(self._follow, prompt, key, sink)
 
-    def _recent(self, prompt: Prompt, key: str) -> Result | None:
-        entry = self._answers.recent(key)
+    def _hit(self, prompt: Prompt, key: str) -> Result | None:
+        entry = self._answers.find(key)
         return None if entry is None else cached(prompt, entry.origin, entry.pictures, entry.cost_usd)
 
-    async def _lead(self, prompt: Prompt, key: str) -> Prompt | Result:
-        entry = await self._answers.find(key)
-        if entry is None:
-            return prompt
-        # Whoever followed meanwhile finds it among the recent ones now.
-        self._leads.land(key, None)
-        return cached(prompt, entry.origin, entry.pictures, entry.cost_usd)
-
     async def _follow(self, prompt: Prompt, key: str, sink: MemorySendChannel[Prompt | Result]) -> None:
-        outcome = await self._leads.follow(key)
+        outcome: Answer | Failure | Prompt | None = None
         while outcome is None:
-            if (hit := self._recent(prompt, key)) is not None:
-                await sink.send(hit)
-                return
-            if self._leads.lead(key):
-                await sink.send(await self._lead(prompt, key))
-                return
-            outcome = await self._leads.follow(key)
+            # A leader that was cancelled leaves no outcome: the first of its followers takes over.
+            outcome = await self._leads.follow(key) or (prompt if self._leads.lead(key) else None)
         if isinstance(outcome, Answer):
             await sink.send(coalesced(prompt, outcome))
         elif isinstance(outcome, Failure):
             await sink.send(failed(prompt, outcome))
+        else:
+            await sink.send(prompt)

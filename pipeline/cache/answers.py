@@ -1,4 +1,4 @@
-"""The exact cache as the line sees it: the store behind a thread, the latest answers in front of it."""
+"""The exact cache as the line sees it: the latest answers in memory, the store behind them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from headrace.offload import Offload
 
 REMEMBERED = 10_000
-"""Answers that are found without asking the disk: a stream with many repeats is served at the speed of the event loop."""
+"""Answers that are found without asking the store: streams with many repeats are common."""
 
 
 class Answers:
@@ -24,16 +24,11 @@ class Answers:
         self._offload = offload
         self._recent: OrderedDict[str, Entry] = OrderedDict()
 
-    def recent(self, key: str) -> Entry | None:
-        """The answer under ``key`` where this process met it lately."""
+    def find(self, key: str) -> Entry | None:
+        """The answer under ``key``, or None."""
         entry = self._recent.get(key)
-        if entry is not None:
-            self._recent.move_to_end(key)
-        return entry
-
-    async def find(self, key: str) -> Entry | None:
-        """The answer under ``key``, from disk if need be."""
-        entry = await self._offload(self._store.get, key, self._root)
+        if entry is None:
+            entry = self._store.get(key, self._root)
         if entry is not None:
             self._remember(key, entry)
         return entry

@@ -51,10 +51,10 @@ def execute(job: Job) -> int:
         return trio.run(_Run(job).main)
     except BaseExceptionGroup as group:
         # Several stages may fail for one reason; the first that we know by name tells it.
-        known, _ = group.split(HeadraceError)
-        while isinstance(known, BaseExceptionGroup):
-            known = known.exceptions[0]
-        raise (known or lone(group)) from None
+        named: BaseException | None = group.split(HeadraceError)[0]
+        while isinstance(named, BaseExceptionGroup):
+            named = named.exceptions[0]
+        raise (named or lone(group)) from None
 
 
 class _Run:

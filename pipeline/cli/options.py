@@ -37,7 +37,7 @@ def settings_of(
     try:
         settings = attrs.evolve(settings, request=_request(settings.request, request, profile), pool=_pools(settings, tier))
         changes = {"max_cost_usd": max_cost_usd, "max_in_flight": max_in_flight, "out_dir": None if out_dir is None else str(out_dir)}
-        given = {name: value for name, value in changes.items() if value is not None}
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         run = settings.run
         run = attrs.evolve(run, simulate=simulate or run.simulate, ordered=ordered or run.ordered, **given)
         return attrs.evolve(settings, run=run, cache=_cache(settings.cache, cache, run))

@@ -113,9 +113,8 @@ def _write(data: bytes, checked: tuple[str, int, int], root: Path) -> Picture:
     path = f"images/{digest[:2]}/{digest}.{kind}"
     final = root / path
     try:
-        final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = final.parent / f".{secrets.token_hex(8)}.part"
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle = _create(temporary)
         try:
             with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
                 file.write(data)
@@ -126,6 +125,15 @@ def _write(data: bytes, checked: tuple[str, int, int], root: Path) -> Picture:
     except OSError as error:
         raise OutputError(f"{final} cannot be written: {error.strerror}") from error
     return Picture(path=path, sha256=digest, format=kind, width=width, height=height, bytes=len(data))
+
+
+def _create(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, flags, 0o600)
 
 
 def _usage(document: Any) -> Usage | None:

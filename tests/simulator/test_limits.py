@@ -39,7 +39,7 @@ class Caller:
 
 def in_virtual_time(test: Callable[[Caller], Awaitable[None]], *pools: SimulatedPool, **settings: Any) -> None:
     async def main() -> None:
-        options = {"latency_s": 0, "pictures": "template"} | settings
+        options: dict[str, Any] = {"latency_s": 0, "pictures": "template"} | settings
         world = World(SimulatorSettings(pools=pools, **options))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(world)), base_url="http://simulator") as http:
             await test(Caller(world, http))
