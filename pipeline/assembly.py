@@ -200,12 +200,14 @@ async def open_race(
     _check_model(settings.request.model, vendors_own=vendors_own)
     if settings.run.simulate:
         owners = simulated_owners(settings.pool, settings.key)
-        others = simulated_owners(alternative.pool, alternative.key) if alternative else ()
+        others = simulated_owners(alternative.pool, alternative.key, "alternative") if alternative else ()
         app = app or simulated_app((*owners, *others))
         base_url = SIMULATED_URL
     else:
         provider = attrs.evolve(provider, base_url=base_url)  # checked like one from a file
         owners = real_owners(settings.pool, settings.key, environ)
+        if alternative is not None and not alternative.key:
+            raise UsageError("fallback.alternative has no key of its own; add a [[fallback.alternative.key]]")
         others = real_owners(alternative.pool, alternative.key, environ) if alternative else ()
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(trio.open_nursery())

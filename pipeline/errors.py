@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from headrace.text import clean
+
+_LONGEST = 2_000
+
 
 class HeadraceError(Exception):
     """Base of everything that headrace raises on purpose; ``str(error)`` is fit to be shown to a user.
@@ -11,6 +15,10 @@ class HeadraceError(Exception):
     """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        # Whatever a message quotes may come from anywhere, and a key may have been pasted there.
+        super().__init__(clean(message, _LONGEST))
 
 
 class UsageError(HeadraceError):

@@ -66,13 +66,19 @@ def real_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], envi
     return _grouped(pools, keys, {key.name: key.secret(environ) for key in keys})
 
 
-def simulated_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings]) -> tuple[Owner, ...]:
-    """The same owners with made-up keys, for the simulator; three of different size where settings name none."""
+def simulated_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], api: str = "primary") -> tuple[Owner, ...]:
+    """The same owners with made-up keys, for the simulator; three of different size where settings name none.
+
+    ``api`` keeps the keys of two APIs apart.
+    """
     pools = pools or (() if keys else SIMULATED_POOLS)
     owned = {key.pool for key in keys}
-    made_up = [KeySettings(name=pool.name, pool=pool.name, env=KEY_VARIABLE) for pool in pools if pool.name not in owned]
-    keys = (*keys, *made_up)
-    return _grouped(pools, keys, {key.name: Secret(f"sk-sim-{key.name}") for key in keys})
+    taken = {key.name for key in keys}
+    for pool in pools:
+        if pool.name not in owned:
+            name = f"{pool.name}-simulated" if pool.name in taken else pool.name
+            keys = (*keys, KeySettings(name=name, pool=pool.name, env=KEY_VARIABLE))
+    return _grouped(pools, keys, {key.name: Secret(f"sk-sim-{api}-{key.name}") for key in keys})
 
 
 def _grouped(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], secrets: Mapping[str, Secret]) -> tuple[Owner, ...]:

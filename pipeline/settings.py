@@ -49,11 +49,15 @@ def _check_variable(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 def _check_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if value is None:
         return
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{field.name} is {value!r}; it has to be an http(s) URL such as {VENDOR_URL}")
-    if parts.username or parts.password or parts.query:
-        raise ValueError(f"{field.name} must not hold a user, a password or a query")
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{field.name} has to be an http(s) URL such as {VENDOR_URL}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(f"{field.name} must not hold a user, a password, a query or a fragment")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError(f"{field.name} is {value!r}; a key travels by https only, except to this machine itself")
 
@@ -142,7 +146,7 @@ class KeySettings:
             text = environ.get(self.env, "")
             problem = f"the environment variable {self.env} is not set"
         else:
-            text, problem = _key_file(Path(self.file or "").expanduser())
+            text, problem = _key_file(self.file or "")
         text = text.strip()
         if not text:
             raise UsageError(f"key {self.name}: {problem}")
@@ -151,13 +155,15 @@ class KeySettings:
         return Secret(text)
 
 
-def _key_file(path: Path) -> tuple[str, str]:
+def _key_file(name: str) -> tuple[str, str]:
+    path = Path(name)
     try:
+        path = path.expanduser()
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             return "", f"{path} can be read by others; chmod 600 {path}"
         return path.read_text("utf-8"), f"{path} is empty"
-    except (OSError, UnicodeDecodeError) as error:
-        return "", f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not text'}"
+    except (OSError, ValueError, RuntimeError) as error:
+        return "", f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 @attrs.frozen(kw_only=True)
@@ -244,7 +250,7 @@ class Settings:
             data = tomllib.loads(path.read_text("utf-8"))
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path} is not TOML: {error}") from None
         try:
             return structure(data, cls)
@@ -270,5 +276,7 @@ def _check_owners(pools: tuple[PoolSettings, ...], keys: tuple[KeySettings, ...]
     for pool in pools:
         pool.limits()
     for key in keys:
+        if key.pool is None and key.name in names:
+            raise ValueError(f"key {key.name} has no pool, and a [[pool]] has its name; say pool = {key.name!r} if it draws on that one")
         if key.pool is not None and key.pool not in names:
             raise ValueError(f"key {key.name}: there is no [[pool]] named {key.pool!r}{nearest(key.pool, names)}")

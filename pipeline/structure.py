@@ -99,8 +99,8 @@ def _shown(value: Any) -> str:
 def _complaints(error: BaseException, path: str, kind: Any) -> Iterator[str]:
     if isinstance(error, ForbiddenExtraKeysError):
         names = [field.alias for field in attrs.fields(error.cl)] if attrs.has(error.cl) else []
-        for name in sorted(error.extra_fields):
-            yield f"unknown key {path}{name!s}{nearest(name, names)}"
+        for name in sorted(map(str, error.extra_fields)):
+            yield f"unknown key {path}{name}{nearest(name, names)}"
     elif isinstance(error, cattrs.BaseValidationError):
         for inner in error.exceptions:
             yield from _complaints(inner, path + _step(inner), kind)

@@ -28,12 +28,14 @@ class Breaker:
         """Whether every probe failed for so long that waiting is no answer any more."""
         return self.failed_probes >= PROBES
 
-    def started(self) -> None:
-        """A call was admitted: a probe where the breaker is open."""
+    def started(self) -> bool:
+        """A call was admitted; returns whether it is the probe."""
         self.probing = self.is_open
+        return self.probing
 
-    def ended(self, *, failed: bool, now: float) -> None:
+    def ended(self, *, failed: bool, probe: bool, now: float) -> None:
         """A call came back."""
+        self.abandoned(probe=probe)
         if not self.is_open:
             self._failed.append(failed)
             if len(self._failed) >= ENOUGH and sum(self._failed) * 2 > len(self._failed):
@@ -42,12 +44,11 @@ class Breaker:
             self.is_open, self.probing, self.failed_probes = False, False, 0
             self.open_until = float("-inf")
             self._failed.clear()
-        elif self.probing:
-            # A failure from before it opened says nothing new; one while the probe is out is taken for the probe's.
-            self.probing = False
+        elif probe:  # a failure of a call from before it opened says nothing new
             self.failed_probes += 1
             self.open_until = now + OPEN_S
 
-    def abandoned(self) -> None:
+    def abandoned(self, *, probe: bool) -> None:
         """A call ended without saying anything about the server: refused for its pace, or never sent."""
-        self.probing = False
+        if probe:
+            self.probing = False

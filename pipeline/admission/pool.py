@@ -66,6 +66,10 @@ class Booking:
 
     key: Key
     charges: Mapping[str, Charge]
+    at: float
+    """When it was admitted."""
+    probe: bool
+    """Whether it is the one call that an open breaker lets through."""
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +82,8 @@ class PoolStatistics:
     admitted: Mapping[str, float]
     """Images, tokens and requests that were charged."""
     in_flight: int
+    busy_s: float
+    """Seconds that calls took, added up over all that came back."""
     calls: int
     refused: int
     """Calls that the API refused for their pace (429)."""
@@ -86,14 +92,6 @@ class PoolStatistics:
     last_at: float | None
     state: str
     """``ready``, or what keeps it from working."""
-
-    def shares(self) -> dict[str, float]:
-        """Part of each limit that was used between the first and the last admission; empty for less than a second."""
-        span = (self.last_at or 0.0) - (self.first_at or 0.0)
-        if span < 1.0:
-            return {}
-        limits = {name: getattr(self.limits, f"{name}_per_minute") for name in self.admitted}
-        return {name: self.admitted[name] * 60.0 / span / limit for name, limit in limits.items() if limit}
 
 
 class Pool:
@@ -115,6 +113,7 @@ class Pool:
         self._paused_until = float("-inf")
         self._pauses = 0
         self._in_flight = 0
+        self._busy_s = 0.0
         self._calls = 0
         self._refused = 0
         self._admitted: Counter[str] = Counter({"images": 0, "tokens": 0, "requests": 0})
@@ -164,9 +163,9 @@ class Pool:
         self._admitted.update(images=cost.images, tokens=cost.tokens, requests=cost.requests)
         self._first_at = now if self._first_at is None else self._first_at
         self._last_at = now
-        self._breaker.started()
         self.retries.call()
-        return Booking(key, {name: bucket.take(getattr(cost, name), now) for name, bucket in self._buckets.items()})
+        charges = {name: bucket.take(getattr(cost, name), now) for name, bucket in self._buckets.items()}
+        return Booking(key, charges, now, self._breaker.started())
 
     def score(self, now: float) -> float:
         """Which of several pools that can start a request now is best: (1 - usage) x weight x health."""
@@ -177,8 +176,9 @@ class Pool:
     def succeeded(self, booking: Booking, usage: Usage | None, now: float) -> None:
         """A picture came: true the tokens up."""
         self._ended(booking)
+        self._busy_s += now - booking.at
         booking.key.ended(failed=False, now=now)
-        self._breaker.ended(failed=False, now=now)
+        self._breaker.ended(failed=False, probe=booking.probe, now=now)
         self._pauses = 0
         charge = booking.charges.get("tokens")
         if usage is not None and charge is not None:
@@ -187,14 +187,15 @@ class Pool:
     def failed(self, booking: Booking, problem: Problem, now: float) -> None:
         """No picture came: the charge stays, because the vendor counts refused and failed calls too."""
         self._ended(booking)
+        self._busy_s += now - booking.at
         wanted = action(problem.kind)
         if wanted is Action.RETRY:
             booking.key.ended(failed=True, now=now)
-            self._breaker.ended(failed=True, now=now)
+            self._breaker.ended(failed=True, probe=booking.probe, now=now)
             if self._breaker.hopeless:
                 self.benched = f"the last {self._breaker.failed_probes} probes failed: {problem.message}"
             return
-        self._breaker.abandoned()
+        self._breaker.abandoned(probe=booking.probe)
         if wanted is Action.MONEY:
             self.benched = problem.message
         elif wanted is Action.KEY:
@@ -206,7 +207,7 @@ class Pool:
     def released(self, booking: Booking) -> None:
         """The request never left: take its charges back."""
         self._ended(booking)
-        self._breaker.abandoned()
+        self._breaker.abandoned(probe=booking.probe)
         self._calls -= 1
         for resource, charge in booking.charges.items():
             self._admitted[resource] -= int(charge.cost)
@@ -220,6 +221,7 @@ class Pool:
             keys=tuple(key.name for key in self.keys),
             admitted=dict(self._admitted),
             in_flight=self._in_flight,
+            busy_s=self._busy_s,
             calls=self._calls,
             refused=self._refused,
             first_at=self._first_at,

@@ -97,7 +97,7 @@ class _Run:
 
                 beside = await stack.enter_async_context(trio.open_nursery())
                 stack.callback(beside.cancel_scope.cancel)
-                beside.start_soon(stack.enter_context(Progress(self._counters)).run, race, results)
+                beside.start_soon(stack.enter_context(Progress(self._counters, race.statistics, lambda: results.in_flight)).run)
             try:
                 async for result in results:
                     self._counters.count(result)

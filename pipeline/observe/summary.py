@@ -46,15 +46,15 @@ def summary(counters: Counters, pools: Sequence[PoolStatistics], elapsed_s: floa
 
 
 def _use_of_limits(pools: Sequence[PoolStatistics]) -> str:
-    shares = binding_shares(pools)
+    shares = limits_used(pools)
     if not shares:
         return f"limits: the calls were over within {TELLING_S:.0f} s, too soon to tell the share that was used"
-    resource, share = max(shares.items(), key=lambda item: item[1])
-    return f"limits: {share:.1%} of all {resource}/min were used while there was work; that is the limit that bound most"
+    used = [f"{share:.1%} of {resource}" for resource, share in sorted(shares.items(), key=lambda item: -item[1])]
+    return f"limits used while there was work: {', '.join(used)}; the first is the one that bound"
 
 
-def binding_shares(pools: Sequence[PoolStatistics]) -> dict[str, float]:
-    """Part of each limit that was used, over all pools together; empty for what was too short to tell.
+def limits_used(pools: Sequence[PoolStatistics]) -> dict[str, float]:
+    """Part of each limit that was used, from 0 to 1, over all pools together; empty for what was too short to tell.
 
     The time is that between the first and the last call, and the second whose rate may start at once.
     """
@@ -67,5 +67,10 @@ def binding_shares(pools: Sequence[PoolStatistics]) -> dict[str, float]:
         limited = [pool for pool in pools if getattr(pool.limits, f"{resource}_per_minute") is not None]
         if limited:
             allowed = sum(getattr(pool.limits, f"{resource}_per_minute") for pool in limited) * (last - first + TOLERANCE_S) / 60
-            shares[resource] = sum(pool.admitted[resource] for pool in limited) / allowed
+            shares[f"{resource}/min"] = sum(pool.admitted[resource] for pool in limited) / allowed
+    capped = [(pool, pool.limits.max_concurrency) for pool in pools if pool.limits.max_concurrency is not None]
+    if capped:
+        # The last calls came back later than they were admitted, by the length of a call.
+        busy, calls = sum(pool.busy_s for pool, _ in capped), sum(pool.calls for pool, _ in capped)
+        shares["calls at once"] = busy / sum(most * (last - first + busy / max(calls, 1)) for _, most in capped)
     return shares

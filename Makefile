@@ -1,0 +1,46 @@
+# The two commands of the README are `make demo` and `make test`; both make the virtual environment they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := headrace-demo
+
+.PHONY: demo dev test check bench clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("headrace needs Python 3.11 or newer; say make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+# Type checkers need the strict form of an editable install, and a new one after a file was added.
+$(VENV)/developing: $(VENV)/installed $(shell find pipeline stages -type d -not -name __pycache__)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --config-settings editable_mode=strict
+	touch $@
+
+demo: $(VENV)/installed  ## sixty prompts through the embedded simulator
+	@mkdir -p $(DEMO)
+	$(BIN)/headrace run examples/prompts.jsonl --simulate --out-dir $(DEMO) -o $(DEMO)/results.jsonl || test $$? -eq 1
+	@echo "results: $(DEMO)/results.jsonl, one line a prompt; pictures: $(DEMO)/images; three prompts fail on purpose"
+
+dev: $(VENV)/developing  ## everything needed to work on it
+
+test: $(VENV)/developing  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/developing  ## style, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/flake8 --select ASYNC102,ASYNC120 pipeline stages tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/developing  ## the figures of the README
+	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/memory.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info $(DEMO)
