@@ -31,7 +31,7 @@ from headrace.prompts import PromptReader
 from headrace.provider.client import Client
 from headrace.provider.memory import ByteBudget
 from headrace.rungs import AlternativeApi, ReducedQuality, Rung
-from headrace.settings import URL_VARIABLE, VENDOR_HOST, VENDOR_URL
+from headrace.settings import URL_VARIABLE, VENDOR_HOST, VENDOR_URL, CacheSettings
 from headrace.stages.admission import Admission
 from headrace.stages.dedupe import Dedupe
 from headrace.stages.estimate import Estimate
@@ -226,7 +226,9 @@ async def open_race(
 
         answers = None
         if settings.cache.policy != "off":
-            store = Store(settings.cache.dir, settings.cache.ttl_days * DAY_S)
+            # Made-up pictures stay out of the cache of real ones.
+            own = settings.run.simulate and settings.cache.dir == CacheSettings().dir
+            store = Store(root / "cache" if own else settings.cache.dir, settings.cache.ttl_days * DAY_S)
             stack.callback(store.close)
             answers = Answers(store, root, offload or Threads(1))
         yield Race(

@@ -8,7 +8,7 @@ import attrs
 
 from headrace.errors import UsageError
 from headrace.models import catalogue
-from headrace.settings import CacheSettings, PoolSettings, RequestSettings, RunSettings, Settings
+from headrace.settings import PoolSettings, RequestSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,8 @@ def settings_of(
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         run = settings.run
         run = attrs.evolve(run, simulate=simulate or run.simulate, ordered=ordered or run.ordered, **given)
-        return attrs.evolve(settings, run=run, cache=_cache(settings.cache, cache, run))
+        policy = settings.cache.policy if cache is None else cache
+        return attrs.evolve(settings, run=run, cache=attrs.evolve(settings.cache, policy=policy))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -67,12 +68,3 @@ def _pools(settings: Settings, tier: str | None) -> tuple[PoolSettings, ...]:
         raise UsageError("--tier is for pools, and the configuration's keys name none; give each [[key]] a pool")
     unlimited = attrs.asdict(PoolSettings(name="any"))
     return tuple(attrs.evolve(pool, tier=tier) if attrs.asdict(pool) | {"name": "any"} == unlimited else pool for pool in pools)
-
-
-def _cache(settings: CacheSettings, policy: str | None, run: RunSettings) -> CacheSettings:
-    if policy is not None:
-        settings = attrs.evolve(settings, policy=policy)
-    # Made-up pictures stay out of the cache of real ones.
-    if run.simulate and settings.dir == CacheSettings().dir:
-        settings = attrs.evolve(settings, dir=f"{run.out_dir}/cache")
-    return settings
