@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 import trio
-import yaml  # type: ignore[import-untyped] # the check group has no stubs
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # the check group has no stubs
+import yaml  # the check group has no stubs
+from jsonschema import Draft202012Validator  # the check group has no stubs
 
 from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app, serve
 

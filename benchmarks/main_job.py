@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from loopback import books, loopback_api
 
@@ -66,7 +67,7 @@ def main() -> int:
     return 0 if kept and status == 0 else 1
 
 
-def _run(url: str, folder: Path, prompts: list[str]) -> tuple[list[dict[str, list[dict[str, str]]]], int, str]:
+def _run(url: str, folder: Path, prompts: list[str]) -> tuple[list[dict[str, Any]], int, str]:
     tables = [f'[provider]\nbase_url = "{url}"\n[cache]\ndir = "{folder}/cache"\n']
     for name, limit, cap in POOLS:
         tables.append(f'[[pool]]\nname = "{name}"\nimages_per_minute = {limit}\nmax_concurrency = {cap}\n')

@@ -51,9 +51,8 @@ def main() -> int:
             "headrace": _apart(_headrace, *given),
             "headrace, all from the cache": _apart(_headrace, *given),
         }
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.prompts} prompts, {options.at_once} at once"
-    )
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"{options.prompts} prompts, {options.at_once} at once")
     print(f"{'':30} {'CPU ms a prompt':>16} {'against bare':>13} {'prompts/s':>10}")
     for name, (cpu_s, wall_s) in rows.items():
         milliseconds = cpu_s * 1000 / options.prompts
