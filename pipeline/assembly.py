@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import AsyncIterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from headrace.flow import flow
 from headrace.items import iterate
 from headrace.models import catalogue
 from headrace.offload import Threads
-from headrace.owners import real_owners, simulated_owners
+from headrace.owners import real_owners, room, simulated_app, simulated_owners
 from headrace.prompts import PromptReader
 from headrace.provider.client import Client
 from headrace.provider.memory import ByteBudget
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from headrace.admission.pool import PoolStatistics
+    from headrace.budget import Purse
+    from headrace.cache.in_flight import Leads
     from headrace.flow import Flow, Running
-    from headrace.models import Limits
     from headrace.offload import Offload
     from headrace.owners import Owner
     from headrace.records import Problem, Prompt, Result
@@ -57,8 +58,6 @@ BODIES = 256 * 2**20
 """Bytes of answers held at once."""
 DISK_THREADS = 4
 SIMULATED_URL = "http://simulator.localhost/v1"
-SIMULATED_TIME_SCALE = 0.1
-"""The simulator's pictures take a tenth of a real one's time; its limits are a real minute's."""
 DAY_S = 86_400.0
 
 
@@ -126,30 +125,29 @@ class Race:
         Raises:
             StoppedError: when the results end because no key can work any more or the budget is spent.
         """
-        slots = trio.Semaphore(self.max_in_flight, max_value=self.max_in_flight)
-        pulled = items if isinstance(items, AsyncIterable) else iterate(items)
-        intake = Intake(pulled, PromptReader(self.settings.request, format), slots)
-        sink = Sink(slots, write)
-        with self._in_flight.line() as leads:
-            settle = Settle(self.answers, leads, self.budget, self._stop)
-            before: Flow[Prompt | Result] = flow(intake)
-            if self.answers is not None:
-                before = before.then(Dedupe(self.answers, leads, self.namespace))
-            estimate = Estimate(estimator=self.settings.provider.estimator, refuse_retired=self.refuse_retired)
-            settled = (
-                before.then(estimate)
-                .then(Admission(self.primary, self.budget))
-                .then(Fetch(self.primary))
-                .then(Fallback(self._ladder()))
-                .then(settle)
-            )
-            line = settled.then(Order()) if self.settings.run.ordered else settled
-            async with line.then(sink).open() as running:
-                self._lines.add(running)
-                try:
-                    yield Results(running, intake, sink, self)
-                finally:
-                    self._lines.remove(running)
+        async with AsyncExitStack() as stack:
+            pulled = items if isinstance(items, AsyncIterable) else await stack.enter_async_context(aclosing(iterate(items)))
+            slots = trio.Semaphore(self.max_in_flight, max_value=self.max_in_flight)
+            intake, sink = Intake(pulled, PromptReader(self.settings.request, format), slots), Sink(slots, write)
+            leads = stack.enter_context(self._in_flight.line())
+            purse = stack.enter_context(self.budget.line())
+            running = await stack.enter_async_context(self._line(intake, leads, purse).then(sink).open())
+            self._lines.add(running)
+            stack.callback(self._lines.remove, running)
+            yield Results(running, intake, sink, self)
+
+    def _line(self, intake: Intake, leads: Leads, purse: Purse) -> Flow[Result]:
+        prompts: Flow[Prompt | Result] = flow(intake)
+        if self.answers is not None:
+            prompts = prompts.then(Dedupe(self.answers, leads, self.namespace))
+        settled = (
+            prompts.then(Estimate(estimator=self.settings.provider.estimator, refuse_retired=self.refuse_retired))
+            .then(Admission(self.primary, purse))
+            .then(Fetch(self.primary))
+            .then(Fallback(self._ladder(purse)))
+            .then(Settle(self.answers, leads, purse, self._stop))
+        )
+        return settled.then(Order()) if self.settings.run.ordered else settled
 
     def statistics(self) -> tuple[PoolStatistics, ...]:
         """The books of every pool, the alternative's last."""
@@ -162,14 +160,14 @@ class Race:
         for line in self._lines:
             line.drain()
 
-    def _ladder(self) -> list[Rung]:
+    def _ladder(self, purse: Purse) -> list[Rung]:
         estimator = self.settings.provider.estimator
         rungs: list[Rung] = []
         for name in self.settings.fallback.ladder:
             if name == "reduced_quality":
                 rungs.append(ReducedQuality(self.primary, estimator))
             elif self.alternative is not None and self.settings.fallback.alternative is not None:
-                rungs.append(AlternativeApi(self.alternative, self.settings.fallback.alternative, estimator))
+                rungs.append(AlternativeApi(self.alternative, self.settings.fallback.alternative, estimator, purse))
         return rungs
 
 
@@ -197,7 +195,8 @@ async def open_race(
     base_url = provider.base_url or environ.get(URL_VARIABLE) or VENDOR_URL
     alternative = settings.fallback.alternative
     vendors_own = urlsplit(base_url).hostname == VENDOR_HOST and not settings.run.simulate
-    _check_model(settings.request.model, vendors_own=vendors_own)
+    if vendors_own:
+        catalogue().model(settings.request.model).refuse_retired(datetime.now(UTC).date())
     if settings.run.simulate:
         owners = simulated_owners(settings.pool, settings.key)
         others = simulated_owners(alternative.pool, alternative.key, "alternative") if alternative else ()
@@ -210,6 +209,13 @@ async def open_race(
             raise UsageError("fallback.alternative has no key of its own; add a [[fallback.alternative.key]]")
         others = real_owners(alternative.pool, alternative.key, environ) if alternative else ()
     async with AsyncExitStack() as stack:
+        answers = None
+        if settings.cache.policy != "off":
+            # Made-up pictures stay out of the cache of real ones.
+            own = settings.run.simulate and settings.cache.dir == CacheSettings().dir
+            store = Store(root / "cache" if own else settings.cache.dir, settings.cache.ttl_days * DAY_S)
+            stack.callback(store.close)
+            answers = Answers(store, root, offload or Threads(1))
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)
         memory, disk = ByteBudget(BODIES), offload or Threads(DISK_THREADS)
@@ -224,13 +230,6 @@ async def open_race(
             services.start_soon(gate.run)
             return Api(gate=gate, clients=clients, root=root, memory=memory, offload=disk, random=Random())  # noqa: S311 - jitter
 
-        answers = None
-        if settings.cache.policy != "off":
-            # Made-up pictures stay out of the cache of real ones.
-            own = settings.run.simulate and settings.cache.dir == CacheSettings().dir
-            store = Store(root / "cache" if own else settings.cache.dir, settings.cache.ttl_days * DAY_S)
-            stack.callback(store.close)
-            answers = Answers(store, root, offload or Threads(1))
         yield Race(
             settings=settings,
             primary=api(owners, base_url, provider.timeout_s),
@@ -240,27 +239,9 @@ async def open_race(
             answers=answers,
             namespace=f"{settings.cache.namespace} {base_url}",
             refuse_retired=vendors_own,
-            max_in_flight=settings.run.max_in_flight or _room([owner.limits for owner in (*owners, *others)]),
+            max_in_flight=settings.run.max_in_flight or room([owner.limits for owner in (*owners, *others)]),
             budget=Budget(settings.run.max_cost_usd),
         )
-
-
-def simulated_app(owners: Sequence[Owner]) -> Any:
-    """The embedded simulator with the limits and the keys of these owners."""
-    from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app  # noqa: PLC0415 - only a simulation pays for it
-
-    pools = tuple(
-        SimulatedPool(
-            name=owner.name,
-            keys=tuple(key.secret.reveal() for key in owner.keys),
-            images_per_minute=owner.limits.images_per_minute,
-            tokens_per_minute=owner.limits.tokens_per_minute,
-            requests_per_minute=owner.limits.requests_per_minute,
-            max_concurrency=owner.limits.max_concurrency,
-        )
-        for owner in owners
-    )
-    return make_app(World(SimulatorSettings(pools=pools, time_scale=SIMULATED_TIME_SCALE)))
 
 
 def _folder(path: Path) -> Path:
@@ -269,17 +250,3 @@ def _folder(path: Path) -> Path:
     except OSError as error:
         raise OutputError(f"the output folder {path} cannot be made: {error.strerror}") from None
     return path
-
-
-def _check_model(name: str, *, vendors_own: bool) -> None:
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    model = catalogue().model(name)
-    if vendors_own and model.retired(datetime.now(UTC).date()):
-        raise UsageError(f"model {name} was shut down on {model.shutdown}; set model = {model.successor!r}")
-
-
-def _room(limits: Sequence[Limits]) -> int:
-    # Enough to keep every permit busy and a few waiting: half a minute's pictures where only the rate is known.
-    busy = sum(min(each.max_concurrency or math.inf, (each.images_per_minute or math.inf) / 2, 256) for each in limits)
-    return max(8, min(1024, math.ceil(1.5 * busy) + 2))

@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
 
 class Budget:
-    """At most ``most_usd``; without a bound everything is affordable and only counted."""
+    """At most ``most_usd`` for all lines together; without a bound everything is affordable and only counted."""
 
     def __init__(self, most_usd: float | None) -> None:
         self.most_usd = most_usd
         self.spent_usd = 0.0
+        self.reserved_usd = 0.0
+
+    def line(self) -> Purse:
+        """The part of one line; leaving its ``with`` block gives back what it still has set aside."""
+        return Purse(self)
+
+
+class Purse:
+    """What one line has set aside for its prompts."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._reserved: dict[int, float] = {}
-        self._reserved_usd = 0.0
 
     def reserve(self, seq: int, cost_usd: float | None) -> str | None:
-        """Set the estimated cost of prompt ``seq`` aside; returns why that cannot be done, or None."""
-        if self.most_usd is None:
+        """Set the estimated cost of prompt ``seq`` aside, in place of an earlier one; returns why that cannot be done, or None."""
+        budget = self._budget
+        if budget.most_usd is None:
             return None
         if cost_usd is None:
-            return f"its price is unknown, and the budget is ${self.most_usd:g}"
-        if self.spent_usd + self._reserved_usd + cost_usd > self.most_usd:
-            return f"the budget of ${self.most_usd:g} is spent"
+            return f"its price is unknown, and the budget is ${budget.most_usd:g}"
+        before = self._reserved.get(seq, 0.0)
+        if budget.spent_usd + budget.reserved_usd - before + cost_usd > budget.most_usd:
+            return f"the budget of ${budget.most_usd:g} is spent"
         self._reserved[seq] = cost_usd
-        self._reserved_usd += cost_usd
+        budget.reserved_usd += cost_usd - before
         return None
 
     def settle(self, seq: int, cost_usd: float | None) -> None:
         """What prompt ``seq`` really cost."""
-        self.spent_usd += cost_usd or 0.0
-        self._reserved_usd -= self._reserved.pop(seq, 0.0)
+        self._budget.spent_usd += cost_usd or 0.0
+        self._budget.reserved_usd -= self._reserved.pop(seq, 0.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for seq in tuple(self._reserved):
+            self.settle(seq, None)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, Iterable
 
 _END = object()
 
 
-async def iterate(items: Iterable[object]) -> AsyncIterator[object]:
+async def iterate(items: Iterable[object]) -> AsyncGenerator[object, None]:
     """The items, one at a time; those of an iterator, which may block, are pulled in a thread."""
     if isinstance(items, list | tuple):
         for item in items:

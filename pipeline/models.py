@@ -68,6 +68,15 @@ class Model:
         """Whether the vendor has shut the model down by ``today``."""
         return self.shutdown is not None and self.shutdown <= today
 
+    def refuse_retired(self, today: date) -> None:
+        """Nothing for a model that lives.
+
+        Raises:
+            UsageError: it was shut down; the message names its successor.
+        """
+        if self.retired(today):
+            raise UsageError(f"model {self.name} was shut down on {self.shutdown}; set model = {self.successor!r}")
+
     def problem(self, request: Request) -> str | None:
         """What the model cannot do of ``request``, in one line with the nearest thing that it can; None where it can all of it."""
         if not 1 <= request.n <= MAX_N:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -28,6 +29,8 @@ SIMULATED_POOLS = (
     PoolSettings(name="large", images_per_minute=1_200, max_concurrency=20),
 )
 DEFAULT_TIER = 1
+SIMULATED_TIME_SCALE = 0.1
+"""The simulator's pictures take a tenth of a real one's time; its limits are a real minute's."""
 
 
 @attrs.frozen(kw_only=True)
@@ -95,3 +98,27 @@ def _grouped(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], secrets
         else:
             log.warning("pool_without_keys", pool=pool.name)
     return tuple(owners)
+
+
+def room(limits: Sequence[Limits]) -> int:
+    """Prompts in flight that keep every permit busy and a few waiting: half a minute's pictures where only the rate is known."""
+    busy = sum(min(each.max_concurrency or math.inf, (each.images_per_minute or math.inf) / 2, 256) for each in limits)
+    return max(8, min(1024, math.ceil(1.5 * busy) + 2))
+
+
+def simulated_app(owners: Sequence[Owner]) -> Any:
+    """The embedded simulator with the limits and the keys of these owners."""
+    from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app  # noqa: PLC0415 - only a simulation pays for it
+
+    pools = tuple(
+        SimulatedPool(
+            name=owner.name,
+            keys=tuple(key.secret.reveal() for key in owner.keys),
+            images_per_minute=owner.limits.images_per_minute,
+            tokens_per_minute=owner.limits.tokens_per_minute,
+            requests_per_minute=owner.limits.requests_per_minute,
+            max_concurrency=owner.limits.max_concurrency,
+        )
+        for owner in owners
+    )
+    return make_app(World(SimulatorSettings(pools=pools, time_scale=SIMULATED_TIME_SCALE)))

@@ -93,7 +93,9 @@ class Prompt:
     metadata: Any = None
     """The caller's own columns: returned untouched."""
     key: str | None = None
-    """Set by ``dedupe`` where the answer is to be kept and shared: the exact key it goes under."""
+    """Set by ``dedupe`` where the answer is to be kept: the exact key it goes under."""
+    leads: bool = False
+    """Set by ``dedupe`` where equal prompts may wait for the answer."""
 
 
 @attrs.frozen(kw_only=True)

@@ -55,7 +55,7 @@ def cached(prompt: Prompt, origin: str, pictures: tuple[Picture, ...], cost_usd:
 
 def failed(prompt: Prompt, failure: Failure) -> Result:
     """The line of a prompt without a picture; where it followed another one, the reason is the leader's."""
-    mine = prompt.seq == failure.prompt.seq
+    mine = prompt is failure.prompt
     request = failure.estimated.request if failure.estimated else prompt.request
     return Result(
         seq=prompt.seq,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headrace.api import Api
+    from headrace.budget import Purse
     from headrace.records import Answer, Estimated, Request
     from headrace.settings import AlternativeSettings
 
@@ -56,6 +57,7 @@ class AlternativeApi:
     api: Api
     settings: AlternativeSettings
     estimator: str
+    purse: Purse
 
     async def climb(self, failure: Failure) -> Answer | Failure:
         """Ask the other API for the prompt's own request, as far as its model can make it."""
@@ -68,6 +70,10 @@ class AlternativeApi:
             quality = quality if quality == AUTO else model.nearest_quality(quality)
         request = attrs.evolve(wanted, model=model.name, size=size, quality=quality)
         if model.problem(request) is not None:
+            return failure
+        # It may cost more than what was set aside for the first API.
+        cost_usd = estimate(failure.prompt, request, self.estimator).cost_usd
+        if self.purse.reserve(failure.prompt.seq, cost_usd) is not None:
             return failure
         return await _try(self.api, failure, request, self.estimator, Strategy.ALTERNATIVE_API)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trio import MemoryReceiveChannel, MemorySendChannel
 
     from headrace.api import Api
-    from headrace.budget import Budget
+    from headrace.budget import Purse
 
 
 class Admission:
@@ -22,9 +22,9 @@ class Admission:
     How many wait is bounded by the slots of the line, not here.
     """
 
-    def __init__(self, api: Api, budget: Budget) -> None:
+    def __init__(self, api: Api, purse: Purse) -> None:
         self._api = api
-        self._budget = budget
+        self._purse = purse
 
     async def run(
         self,
@@ -37,7 +37,7 @@ class Admission:
                 async for record in source:
                     if not isinstance(record, Estimated):
                         await sink.send(record)
-                    elif (short := self._budget.reserve(record.prompt.seq, record.cost_usd)) is not None:
+                    elif (short := self._purse.reserve(record.prompt.seq, record.cost_usd)) is not None:
                         problem = Problem(kind=Kind.OVER_BUDGET, message=short, retryable=True)
                         await sink.send(Failure(prompt=record.prompt, problem=problem))
                     else:

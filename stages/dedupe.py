@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from headrace.cache.keys import exact_key
-from headrace.records import Answer, CacheMode, Failure, Result
+from headrace.records import Answer, CacheMode, Result
 from headrace.results import cached, coalesced, failed
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Dedupe:
                     elif (hit := self._hit(prompt, key)) is not None:
                         await sink.send(hit)
                     elif self._leads.lead(key):
-                        await sink.send(prompt)
+                        await sink.send(attrs.evolve(prompt, leads=True))
                     else:
                         followers.start_soon(self._follow, prompt, key, sink)
 
@@ -57,13 +57,14 @@ class Dedupe:
         return None if entry is None else cached(prompt, entry.origin, entry.pictures, entry.cost_usd)
 
     async def _follow(self, prompt: Prompt, key: str, sink: MemorySendChannel[Prompt | Result]) -> None:
-        outcome: Answer | Failure | Prompt | None = None
+        outcome = await self._leads.follow(key)
         while outcome is None:
             # A leader that was cancelled leaves no outcome: the first of its followers takes over.
-            outcome = await self._leads.follow(key) or (prompt if self._leads.lead(key) else None)
-        if isinstance(outcome, Answer):
-            await sink.send(coalesced(prompt, outcome))
-        elif isinstance(outcome, Failure):
-            await sink.send(failed(prompt, outcome))
-        else:
-            await sink.send(prompt)
+            if (hit := self._hit(prompt, key)) is not None:
+                await sink.send(hit)
+                return
+            if self._leads.lead(key):
+                await sink.send(attrs.evolve(prompt, leads=True))
+                return
+            outcome = await self._leads.follow(key)
+        await sink.send(coalesced(prompt, outcome) if isinstance(outcome, Answer) else failed(prompt, outcome))

@@ -8,7 +8,7 @@ import trio
 
 from headrace.admission.retry import CURABLE
 from headrace.log import log
-from headrace.records import Failure
+from headrace.records import Failure, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from headrace.records import Answer, Result
     from headrace.rungs import Rung
+
+_UNTRIED = frozenset({Kind.NO_POOL, Kind.TOO_LARGE})
 
 
 class Fallback:
@@ -46,5 +48,6 @@ class Fallback:
             outcome = await rung.climb(failure)
             if not isinstance(outcome, Failure) or outcome.problem.kind not in CURABLE:
                 break
-            failure = outcome
+            # What a rung could not even try says less than what was tried before it.
+            failure = outcome = failure if outcome.problem.kind in _UNTRIED else outcome
         await sink.send(outcome)

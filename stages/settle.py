@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from headrace.cache.store import Entry
 from headrace.records import Answer, Failure, Kind, Result, Strategy
 from headrace.results import answered, failed
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from trio import MemoryReceiveChannel, MemorySendChannel
 
-    from headrace.budget import Budget
+    from headrace.budget import Purse
     from headrace.cache.answers import Answers
     from headrace.cache.in_flight import Leads
     from headrace.records import Problem
@@ -27,35 +29,45 @@ class Settle:
     Args:
         answers: where answers are kept; None where they are not.
         leads: this line's part in the keys in flight.
-        budget: what was spent.
+        purse: what was set aside and spent.
         stop: called with the problem when it is one that the whole run shares.
     """
 
-    def __init__(self, answers: Answers | None, leads: Leads, budget: Budget, stop: Callable[[Problem], None]) -> None:
+    def __init__(self, answers: Answers | None, leads: Leads, purse: Purse, stop: Callable[[Problem], None]) -> None:
         self._answers = answers
         self._leads = leads
-        self._budget = budget
+        self._purse = purse
         self._stop = stop
 
     async def run(self, source: MemoryReceiveChannel[Answer | Failure | Result], sink: MemorySendChannel[Result]) -> None:
-        """One record in, one result out."""
-        with source, sink:
-            async for record in source:
-                await sink.send(record if isinstance(record, Result) else await self._settled(record))
+        """One record in, one result out.
 
-    async def _settled(self, record: Answer | Failure) -> Result:
-        prompt, key = record.prompt, record.prompt.key
-        self._budget.settle(prompt.seq, record.cost_usd if isinstance(record, Answer) else None)
+        A task each, so that a consumer that stalls holds up its own results and nobody who waits for one of the answers.
+        """
+        with source, sink:
+            async with trio.open_nursery() as settling:
+                async for record in source:
+                    settling.start_soon(self._settle, record, sink)
+
+    async def _settle(self, record: Answer | Failure | Result, sink: MemorySendChannel[Result]) -> None:
         if isinstance(record, Answer):
-            # What a fallback made is not what the key asked for.
-            if key is not None and self._answers is not None and record.strategy is Strategy.PRIMARY:
-                entry = Entry(origin=prompt.id, pictures=record.pictures, usage=record.usage, cost_usd=record.cost_usd)
-                await self._answers.keep(key, entry)
-            result = answered(record)
-        else:
+            result = await self._answered(record)
+        elif isinstance(record, Failure):
+            self._purse.settle(record.prompt.seq, None)
             if record.problem.kind in _ENDS_THE_RUN:
                 self._stop(record.problem)
-            result = failed(prompt, record)
-        if key is not None:
-            self._leads.land(key, record)
-        return result
+            result = failed(record.prompt, record)
+        else:
+            result = record
+        if not isinstance(record, Result) and record.prompt.key is not None and record.prompt.leads:
+            self._leads.land(record.prompt.key, record)
+        await sink.send(result)
+
+    async def _answered(self, answer: Answer) -> Result:
+        prompt = answer.prompt
+        self._purse.settle(prompt.seq, answer.cost_usd)
+        # What a fallback made is not what the key asked for.
+        if prompt.key is not None and self._answers is not None and answer.strategy is Strategy.PRIMARY:
+            entry = Entry(origin=prompt.id, pictures=answer.pictures, usage=answer.usage, cost_usd=answer.cost_usd)
+            await self._answers.keep(prompt.key, entry)
+        return answered(answer)
