@@ -22,6 +22,7 @@ from headrace.cache.answers import Answers
 from headrace.cache.in_flight import InFlight
 from headrace.cache.store import Store
 from headrace.errors import OutputError, StoppedError, UsageError
+from headrace.files import private_folder
 from headrace.flow import flow
 from headrace.items import iterate
 from headrace.models import catalogue
@@ -203,7 +204,10 @@ async def open_race(
         app = app or simulated_app((*owners, *others))
         base_url = SIMULATED_URL
     else:
-        provider = attrs.evolve(provider, base_url=base_url)  # checked like one from a file
+        try:
+            provider = attrs.evolve(provider, base_url=base_url)
+        except ValueError as error:
+            raise UsageError(f"{URL_VARIABLE}: {error}") from None
         owners = real_owners(settings.pool, settings.key, environ)
         if alternative is not None and not alternative.key:
             raise UsageError("fallback.alternative has no key of its own; add a [[fallback.alternative.key]]")
@@ -246,7 +250,7 @@ async def open_race(
 
 def _folder(path: Path) -> Path:
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(path)
     except OSError as error:
         raise OutputError(f"the output folder {path} cannot be made: {error.strerror}") from None
     return path

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHUNK = 2**16
+_MARK = b"\xef\xbb\xbf"
 LONGEST = 4 * 2**20
 """Bytes that a line may have: a prompt has at most 128 KB, the rest is the caller's metadata."""
 
@@ -47,16 +48,21 @@ def open_input(path: Path) -> int:
 
 async def read_lines(handle: int) -> AsyncGenerator[Line, None]:
     """The lines behind a descriptor, by LF or CRLF, from number 1; a byte order mark and a missing last end are fine."""
-    number, pending, skipping = 0, bytearray(), False
+    number, pending, skipping, begun = 0, bytearray(), False, False
     while chunk := await _read(handle):
-        if number == 0 and not pending:
-            chunk = chunk.removeprefix(b"\xef\xbb\xbf")
         pending += chunk
+        if not begun:
+            # A pipe may bring a byte order mark in pieces.
+            if len(pending) < len(_MARK) and _MARK.startswith(pending):
+                continue
+            begun = True
+            if pending.startswith(_MARK):
+                del pending[: len(_MARK)]
         start = 0
         while (end := pending.find(b"\n", start)) >= 0:
             if not skipping:
                 number += 1
-                yield Line(number, bytes(pending[start:end]).removesuffix(b"\r"))
+                yield _line(number, pending[start:end])
             skipping, start = False, end + 1
         del pending[:start]
         if len(pending) > LONGEST:
@@ -65,8 +71,14 @@ async def read_lines(handle: int) -> AsyncGenerator[Line, None]:
                 yield Line(number, bytes(pending[:CHUNK]), too_long=True)
             skipping = True
             pending.clear()
-    if pending and not skipping:
-        yield Line(number + 1, bytes(pending).removesuffix(b"\r"))
+    if pending and not skipping and not (not begun and pending == _MARK):
+        yield _line(number + 1, pending)
+
+
+def _line(number: int, data: bytearray) -> Line:
+    if len(data) > LONGEST:
+        return Line(number, bytes(data[:CHUNK]), too_long=True)
+    return Line(number, bytes(data).removesuffix(b"\r"))
 
 
 async def _read(handle: int) -> bytes:
@@ -74,5 +86,8 @@ async def _read(handle: int) -> bytes:
     try:
         await trio.lowlevel.wait_readable(handle)
     except OSError:
-        return await trio.to_thread.run_sync(os.read, handle, CHUNK)
+        try:
+            return await trio.to_thread.run_sync(os.read, handle, CHUNK)
+        except OSError as error:
+            raise UsageError(f"the input cannot be read: {error.strerror}") from None
     return os.read(handle, CHUNK)

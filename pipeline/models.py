@@ -29,7 +29,7 @@ MAX_RATIO = 3.0
 MIN_PIXELS = 655_360
 MAX_PIXELS = 8_294_400
 
-_SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})\Z")
+_SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})\Z")
 _STANDARD_SIZES = ("1024x1024", "1024x1536", "1536x1024")
 
 

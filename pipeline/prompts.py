@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
@@ -58,7 +59,7 @@ class PromptReader:
 
     def read(self, item: object) -> Prompt | Result | None:
         """A prompt, the result of an item that is none, or None for a blank line."""
-        if isinstance(item, Line) and not item.text.strip():
+        if isinstance(item, Line) and not item.too_long and not item.text.strip():
             return None
         where = f"line {item.number}" if isinstance(item, Line) else f"item {self._seq}"
         seq, self._seq = self._seq, self._seq + 1
@@ -70,7 +71,7 @@ class PromptReader:
             name, text = _identity(document)
             if text is None and isinstance(item, Line):
                 text = clean(item.text[:_SHOWN].decode("utf-8", "replace"))
-            problem = Problem(kind=Kind.BAD_LINE, message=f"{where}: {error}")
+            problem = Problem(kind=Kind.BAD_LINE, message=clean(f"{where}: {error}"))
             result = unreadable(seq, name, text, problem)
             return attrs.evolve(result, metadata=document.get("metadata")) if isinstance(document, dict) else result
 
@@ -88,7 +89,7 @@ class PromptReader:
         if self._format == "text":
             return text
         try:
-            return json.loads(text, parse_constant=_no_constant)
+            return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
         except RecursionError:
             raise UsageError("it is nested too deeply") from None
         except ValueError as error:
@@ -101,6 +102,8 @@ class PromptReader:
             raise UsageError(f'a prompt is a text or an object with "prompt", not {type(document).__name__}')
         line = structure(document, PromptLine)
         _check(line.prompt)
+        for name in ("id", "model", "size", "quality"):
+            _check_text(name, getattr(line, name))
         asked = {name: value for name in _PARAMETERS if (value := getattr(line, name)) is not None}
         return Prompt(
             seq=seq,
@@ -123,13 +126,30 @@ def _check(prompt: str) -> None:
         raise UsageError(f"the prompt has half of a surrogate pair at character {error.start + 1}") from None
 
 
+def _check_text(name: str, value: int | str | None) -> None:
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{name} has half of a surrogate pair") from None
+    except ValueError:
+        raise UsageError(f"{name} is too large a number") from None
+
+
 def _identity(document: Any) -> tuple[str | None, str | None]:
     if isinstance(document, str):
         return None, document[:_SHOWN]
     if not isinstance(document, dict):
         return None, None
     name, prompt = document.get("id"), document.get("prompt")
-    return (str(name) if type(name) in (int, str) else None), (prompt[:_SHOWN] if isinstance(prompt, str) else None)
+    usable = type(name) is str or (type(name) is int and abs(name) < 10**100)
+    return (str(name) if usable else None), (prompt[:_SHOWN] if isinstance(prompt, str) else None)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is larger than any number that comes back")
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -247,7 +247,7 @@ class Settings:
             return cls()
         path = Path(path or DEFAULT_FILE)
         try:
-            data = tomllib.loads(path.read_text("utf-8"))
+            data = tomllib.loads(path.read_text("utf-8-sig"))
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import attrs
@@ -52,7 +53,7 @@ def at_least(low: float, high: float | None = None) -> Any:
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         # Written so that NaN fails.
-        if value is not None and not (value >= low and (high is None or value <= high)):
+        if value is not None and not (low <= value < math.inf and (high is None or value <= high)):
             bounds = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
             raise ValueError(f"{field.name} is {value!r}; it has to be {bounds}")
 

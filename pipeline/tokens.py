@@ -38,4 +38,4 @@ def prompt_tokens(text: str) -> int:
 def _foreign_character(character: str) -> float:
     if character.isascii() or _TOKEN_A_CHARACTER.match(character):
         return 1.0
-    return 0.75 * len(character.encode("utf-8", "surrogatepass")) + (0.5 if character.isalpha() else 0.0)
+    return len(character.encode("utf-8", "surrogatepass")) * (1.1 if character.isalpha() else 0.75)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from headrace.errors import OutputError, UsageError
+from headrace.files import private_folder
 from headrace.log import log
 from headrace.records import Picture, Usage
 
@@ -56,10 +57,10 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike[str], ttl_s: float) -> None:
-        self._folder = folder = Path(folder).expanduser()
         self._ttl_s = ttl_s
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder = folder = Path(folder).expanduser()
+            private_folder(folder)
             self._db = sqlite3.connect(folder / "answers.sqlite", timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             (folder / "answers.sqlite").chmod(0o600)
             self._db.execute("pragma journal_mode=wal")
@@ -73,7 +74,7 @@ class Store:
                 )
             self._db.execute(_SCHEMA)
             self._db.execute(f"pragma user_version={_SCHEMA_VERSION}")
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, ValueError, RuntimeError, sqlite3.Error) as error:
             raise UsageError(f"the cache in {folder} cannot be used: {error}; choose another folder or --cache off") from None
 
     def get(self, key: str, root: Path) -> Entry | None:
@@ -88,14 +89,11 @@ class Store:
             return None
         if row is None:
             return None
-        origin, pictures, tokens_in, tokens_out, cost_usd = row
-        usage = None if tokens_in is None else Usage(input_tokens=tokens_in, output_tokens=tokens_out)
-        entry = Entry(
-            origin=origin,
-            pictures=tuple(Picture(**picture) for picture in json.loads(pictures)),
-            usage=usage,
-            cost_usd=cost_usd,
-        )
+        try:
+            entry = _entry(*row)
+        except (ValueError, TypeError, RecursionError) as error:
+            log.warning("cache_unreadable", error=str(error))
+            return None
         if all(self._place(self._folder, root, picture) for picture in entry.pictures):
             return entry
         log.warning("cache_picture_missing", key=key[:12])
@@ -112,7 +110,7 @@ class Store:
                 "insert or replace into answer values (?, ?, ?, ?, ?, ?, ?)",
                 (key, time.time(), entry.origin, pictures, *usage, entry.cost_usd),
             )
-        except (sqlite3.Error, OutputError) as error:
+        except (sqlite3.Error, OutputError, ValueError, OverflowError) as error:
             log.warning("cache_unwritable", error=str(error))
 
     def close(self) -> None:
@@ -123,20 +121,25 @@ class Store:
     def _place(self, source: Path, target: Path, picture: Picture) -> bool:
         # One file under two names where the file system can: a cache of pictures must not double the disk.
         wanted, there = target / picture.path, source / picture.path
+        if Path(picture.path).is_absolute() or ".." in Path(picture.path).parts:
+            return False  # a stranger wrote this row
         size = _size(wanted)
         if size == picture.bytes:
             return True
         if _size(there) != picture.bytes:
             return False
         try:
-            if size is None:
-                wanted.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            else:
-                wanted.unlink(missing_ok=True)
+            private_folder(wanted.parent)
+            wanted.unlink(missing_ok=True)
             _link(there, wanted)
         except OSError as error:
             raise OutputError(f"{wanted} cannot be written: {error.strerror}") from error
         return True
+
+
+def _entry(origin: str, pictures: str, tokens_in: int | None, tokens_out: int | None, cost_usd: float | None) -> Entry:
+    usage = None if tokens_in is None or tokens_out is None else Usage(input_tokens=tokens_in, output_tokens=tokens_out)
+    return Entry(origin=origin, pictures=tuple(Picture(**each) for each in json.loads(pictures)), usage=usage, cost_usd=cost_usd)
 
 
 def _link(there: Path, wanted: Path) -> None:

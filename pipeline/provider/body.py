@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from headrace.errors import OutputError
+from headrace.files import private_folder
 from headrace.models import AUTO, parse_size
 from headrace.provider.failures import Reply, error_inside, problem_of
 from headrace.records import Kind, Picture, Problem, Usage
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
 _DATA_URL = "data:image/"
+_MOST_TOKENS = 10**9
 
 
 class BadAnswerError(Exception):
@@ -50,10 +52,11 @@ def save(reply: Reply, request: Request, root: Path) -> tuple[tuple[Picture, ...
         inner = problem_of(Reply(reply.status, reply.headers, json.dumps({"error": error}).encode()))
         return inner if inner.kind is not Kind.BAD_ANSWER else _bad(reply, f"an error inside a 200: {inner.message}")
     try:
-        pictures = [_write(decoded, _check(decoded, request), root) for decoded in _decoded(document, request.n)]
+        # All of them are checked before the first is written: a bad one leaves nothing behind.
+        checked = [(decoded, _check(decoded, request)) for decoded in _decoded(document, request.n)]
     except BadAnswerError as error:
         return _bad(reply, str(error))
-    return tuple(pictures), _usage(document)
+    return tuple(_write(decoded, about, root) for decoded, about in checked), _usage(document)
 
 
 def _bad(reply: Reply, message: str) -> Problem:
@@ -90,7 +93,7 @@ def _check(data: bytes, request: Request) -> tuple[str, int, int]:
         with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as picture:
             kind, (width, height) = _FORMATS[picture.format or ""], picture.size
             picture.verify()  # reads every chunk's checksum, no pixels
-    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadAnswerError("the picture is no whole PNG, JPEG or WebP file") from None
     if not _ends_well(data, kind):
         raise BadAnswerError(f"the picture is a {kind} file that was cut off")
@@ -101,10 +104,10 @@ def _check(data: bytes, request: Request) -> tuple[str, int, int]:
 
 def _ends_well(data: bytes, kind: str) -> bool:
     if kind == "png":
-        return b"IEND" in data[-12:]
+        return data.endswith(b"IEND\xaeB`\x82")
     if kind == "jpeg":
-        return data.rstrip(b"\x00").endswith(b"\xff\xd9")
-    return int.from_bytes(data[4:8], "little") + 8 <= len(data)
+        return data.endswith(b"\xff\xd9")
+    return int.from_bytes(data[4:8], "little") + 8 == len(data)
 
 
 def _write(data: bytes, checked: tuple[str, int, int], root: Path) -> Picture:
@@ -132,7 +135,7 @@ def _create(path: Path) -> int:
     try:
         return os.open(path, flags, 0o600)
     except FileNotFoundError:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(path.parent)
         return os.open(path, flags, 0o600)
 
 
@@ -141,6 +144,6 @@ def _usage(document: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     paid, made = usage.get("input_tokens"), usage.get("output_tokens")
-    if type(paid) is not int or type(made) is not int or paid < 0 or made < 0:
+    if type(paid) is not int or type(made) is not int or not 0 <= paid < _MOST_TOKENS or not 0 <= made < _MOST_TOKENS:
         return None
     return Usage(input_tokens=paid, output_tokens=made)

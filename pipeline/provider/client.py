@@ -7,7 +7,9 @@ One small client a key, because a pool's bookkeeping grows with its connections:
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import math
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import trio
@@ -63,43 +65,79 @@ class Client:
         A connection that fails and a call that takes too long are :class:`Problem`; any HTTP answer is a :class:`Reply`.
         """
         try:
-            with trio.fail_after(self._timeout_s):
-                return await self._exchange(request, lease)
+            with trio.fail_after(self._timeout_s) as scope:
+                return await self._exchange(request, lease, scope)
         except trio.TooSlowError:
             message = f"no complete answer within {self._timeout_s:g} s"
             return Problem(kind=Kind.TIMEOUT, message=message, retryable=True)
         except httpx.ConnectTimeout:
             return Problem(kind=Kind.NETWORK, message=f"no connection within {CONNECT_S:g} s", retryable=True)
         except (httpx.TransportError, httpx.InvalidURL, OSError) as error:
-            message = clean(f"{type(error).__name__}: {error}".replace(self._secret.reveal(), "***"))
+            message = clean(self._masked(f"{type(error).__name__}: {error}"))
             return Problem(kind=Kind.NETWORK, message=message, retryable=True)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _exchange(self, request: Request, lease: Lease) -> Reply | Problem:
-        content = json.dumps(_body(request), ensure_ascii=False).encode()
-        headers = {"Content-Type": "application/json"}
-        async with self._http.stream("POST", self._url, content=content, headers=headers) as response:
+    async def _exchange(self, request: Request, lease: Lease, scope: trio.CancelScope) -> Reply | Problem:
+        # What cannot be encoded (half of a surrogate pair) is the server's to refuse.
+        content = json.dumps(_body(request), ensure_ascii=False).encode("utf-8", "replace")
+        sent = self._http.build_request("POST", self._url, content=content, headers={"Content-Type": "application/json"})
+        sent.stream = _Content(content)
+        async with aclosing(await self._http.send(sent, stream=True)) as response:
             coding = response.headers.get("content-encoding", "identity")
             if coding.lower() != "identity":
                 return self._bad(response, f"the body comes in the content coding {coding!r}, which was not asked for")
             most = min(MAX_BODY, _expected(request)) if response.is_success else _SMALL_BODY
+            # The picture is made and paid for: waiting for room is not the server's time.
+            left, scope.deadline = scope.deadline - trio.current_time(), math.inf
             most = await lease.reserve(min(most, _declared(response) or most))
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > most:
-                    return self._bad(response, f"the body is larger than {most:,} bytes, which is more than such a picture can take")
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            if not response.is_success:
-                # Some servers repeat the key in their complaint.
-                body = body.replace(self._secret.reveal().encode(), b"***")
+            scope.deadline = trio.current_time() + left
+            body = await _read(response, most)
+            if body is None:
+                return self._bad(response, f"the body is larger than {most:,} bytes, which is more than such a picture can take")
+            if len(body) <= _SMALL_BODY:
+                # Some servers repeat the key, in a complaint or in a header; no complaint is larger.
+                key = self._secret.reveal().encode()
+                body = body.replace(key, b"***").replace(key.replace(b"/", rb"\/"), b"***")
+            headers = {name.lower(): self._masked(value) for name, value in response.headers.items()}
             return Reply(response.status_code, headers, body)
 
+    def _masked(self, text: str) -> str:
+        return text.replace(self._secret.reveal(), "***")
+
     def _bad(self, response: httpx.Response, message: str) -> Problem:
-        return Problem(kind=Kind.BAD_ANSWER, message=clean(message), status=response.status_code, retryable=True)
+        return Problem(kind=Kind.BAD_ANSWER, message=clean(self._masked(message)), status=response.status_code, retryable=True)
+
+
+async def _read(response: httpx.Response, most: int) -> bytearray | None:
+    """The body, or None where it is larger than ``most`` bytes."""
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > most:
+                # Closed, and read on into the error: generators that are left in the middle are a leak to trio.
+                await response.aclose()
+    except httpx.TransportError:
+        if len(body) <= most:
+            raise
+    return body if len(body) <= most else None
+
+
+class _Content(httpx.AsyncByteStream):
+    # httpx's own is an async generator, which trio reports as leaked when the sending fails.
+    def __init__(self, content: bytes) -> None:
+        self._left: list[bytes] = [content]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
 
 
 class _Bearer(httpx.Auth):

@@ -70,6 +70,8 @@ BY_STATUS = {
     503: Kind.OVERLOADED,
     529: Kind.OVERLOADED,
 }
+LONGEST_WAIT_S = 86_400.0
+"""The longest wait that was ever seen to be asked for (Azure); what asks for more is not believed."""
 _MODEL_GONE = re.compile(r"\bmodel\b.*\bdoes not exist\b", re.IGNORECASE)
 _AGAIN_IN = re.compile(
     r"(?:again in|again after|retry after)\s+((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|s|seconds?|m|minutes?|h|hours?)\s*)+)",
@@ -82,7 +84,7 @@ _UNITS_S = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 def problem_of(reply: Reply) -> Problem:
     """What an answer other than a picture means."""
     error = _error_object(reply.body)
-    message = _text(error.get("message")) or _gateway_text(reply)
+    message = clean(_text(error.get("message"))) or _gateway_text(reply)
     kind = _kind(reply.status, error, message)
     return Problem(
         kind=kind,
@@ -100,17 +102,17 @@ def retry_after(headers: Mapping[str, str], message: str) -> float | None:
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return min(milliseconds / 1000, LONGEST_WAIT_S)
     given = headers.get("retry-after")
     seconds = _number(given)
     if seconds is None and given:
         seconds = _seconds_until(given, headers.get("date"))
     if seconds is not None:
-        return seconds
+        return min(seconds, LONGEST_WAIT_S)
     spoken = _AGAIN_IN.search(message)
     if spoken is None:
         return None
-    return sum(float(amount) * _UNITS_S[unit.lower()] for amount, unit in _SPAN.findall(spoken[1]))
+    return min(sum(float(amount) * _UNITS_S[unit.lower()] for amount, unit in _SPAN.findall(spoken[1])), LONGEST_WAIT_S)
 
 
 def error_inside(document: Any) -> Mapping[str, Any] | None:
@@ -167,5 +169,5 @@ def _seconds_until(date: str, server_date: str | None) -> float | None:
     # Against the server's own clock: ours may be wrong by hours.
     try:
         return max(0.0, (parsedate_to_datetime(date) - parsedate_to_datetime(server_date or "")).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
