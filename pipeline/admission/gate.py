@@ -19,7 +19,7 @@ from headrace.log import log
 from headrace.records import Kind, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from headrace.admission.pool import Booking, Cost, Pool, PoolStatistics
     from headrace.records import Estimated, Usage
@@ -92,6 +92,7 @@ class Gate:
         self._queue: OrderedDict[int, _Waiter] = OrderedDict()
         self._timer = trio.CancelScope()
         self._closed: Problem | None = None
+        self._living = len(self.pools)
 
     @property
     def alive(self) -> bool:
@@ -119,6 +120,8 @@ class Gate:
             self._queue.pop(id(waiter), None)
             if isinstance(waiter.outcome, Permit):
                 waiter.outcome.released()
+            else:
+                self.changed()  # a pool may have been kept for it
             raise
         assert waiter.outcome is not None  # noqa: S101 - set before the event
         return waiter.outcome
@@ -143,17 +146,15 @@ class Gate:
         return tuple(pool.statistics(now) for pool in self.pools)
 
     def _assign(self, now: float) -> tuple[list[tuple[_Waiter, Permit | Problem]], float]:
-        granted: list[tuple[_Waiter, Permit | Problem]] = []
+        granted: list[tuple[_Waiter, Permit | Problem]] = list(self._told())
+        told = {id(waiter) for waiter, _ in granted}
         wake_at = math.inf
-        stopped = self._closed is not None or not self.alive
         free = [pool for pool in self.pools if pool.has_room]
         for waiter in self._queue.values():
-            if not free and not stopped:
+            if not free:
                 break
             fitting = [pool for pool in free if pool.too_large(waiter.cost) is None]
-            if not fitting:
-                if (problem := self._hopeless(waiter.cost)) is not None:
-                    granted.append((waiter, problem))
+            if not fitting or id(waiter) in told:
                 continue
             starts = [(pool.earliest(waiter.cost, now), pool) for pool in fitting]
             earliest, pool = min(starts, key=lambda start: start[0])
@@ -168,6 +169,15 @@ class Gate:
         for waiter, _ in granted:
             del self._queue[id(waiter)]
         return granted, wake_at
+
+    def _told(self) -> Iterator[tuple[_Waiter, Problem]]:
+        # Whether anybody waits in vain can change only when a pool dies or the gate closes.
+        living = 0 if self._closed is not None else sum(pool.alive for pool in self.pools)
+        if living != self._living:
+            self._living = living
+            for waiter in self._queue.values():
+                if (problem := self._hopeless(waiter.cost)) is not None:
+                    yield waiter, problem
 
     def _hopeless(self, cost: Cost) -> Problem | None:
         if self._closed is not None:

@@ -65,6 +65,7 @@ class Booking:
     """What one admitted request holds of its pool."""
 
     key: Key
+    cost: Cost
     charges: Mapping[str, Charge]
     at: float
     """When it was admitted."""
@@ -160,12 +161,12 @@ class Pool:
         key.in_flight += 1
         self._in_flight += 1
         self._calls += 1
-        self._admitted.update(images=cost.images, tokens=cost.tokens, requests=cost.requests)
+        self._admitted.update(attrs.asdict(cost))
         self._first_at = now if self._first_at is None else self._first_at
         self._last_at = now
         self.retries.call()
         charges = {name: bucket.take(getattr(cost, name), now) for name, bucket in self._buckets.items()}
-        return Booking(key, charges, now, self._breaker.started())
+        return Booking(key, cost, charges, now, self._breaker.started())
 
     def score(self, now: float) -> float:
         """Which of several pools that can start a request now is best: (1 - usage) x weight x health."""
@@ -180,9 +181,11 @@ class Pool:
         booking.key.ended(failed=False, now=now)
         self._breaker.ended(failed=False, probe=booking.probe, now=now)
         self._pauses = 0
-        charge = booking.charges.get("tokens")
-        if usage is not None and charge is not None:
-            self._buckets["tokens"].correct(charge, usage.input_tokens + usage.output_tokens)
+        if usage is not None:
+            billed = usage.input_tokens + usage.output_tokens
+            self._admitted["tokens"] += billed - booking.cost.tokens
+            if "tokens" in self._buckets:
+                self._buckets["tokens"].correct(booking.charges["tokens"], billed)
 
     def failed(self, booking: Booking, problem: Problem, now: float) -> None:
         """No picture came: the charge stays, because the vendor counts refused and failed calls too."""
@@ -209,8 +212,8 @@ class Pool:
         self._ended(booking)
         self._breaker.abandoned(probe=booking.probe)
         self._calls -= 1
+        self._admitted.subtract(attrs.asdict(booking.cost))
         for resource, charge in booking.charges.items():
-            self._admitted[resource] -= int(charge.cost)
             self._buckets[resource].correct(charge, 0.0)
 
     def statistics(self, now: float) -> PoolStatistics:

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import math
+
+import attrs
+import pytest
+
+from headrace.admission.pool import Cost, Key, Pool
+from headrace.models import Limits
+from headrace.records import Kind, Problem, Usage
+
+ONE = Cost(images=1, tokens=100)
+
+
+def pool(*, name: str = "p", keys: tuple[Key, ...] | None = None, **limits: float) -> Pool:
+    return Pool(name, Limits(**limits), keys or (Key("k"),))  # type: ignore[arg-type]  # one shorthand for limits of both types
+
+
+def problem(kind: Kind, retry_after_s: float | None = None) -> Problem:
+    return Problem(kind=kind, message=kind.value, retry_after_s=retry_after_s)
+
+
+def test_a_cost_above_a_limit_is_named_with_both_numbers() -> None:
+    studio = pool(name="studio", images_per_minute=5, tokens_per_minute=10_000)
+    assert studio.too_large(Cost(images=6, tokens=1)) == "6 images, and pool studio allows 5 a minute"
+    assert studio.too_large(Cost(images=1, tokens=12_345)) == "12,345 tokens, and pool studio allows 10,000 a minute"
+    assert studio.too_large(Cost(images=5, tokens=10_000)) is None
+    assert pool().too_large(Cost(images=10**9, tokens=10**9)) is None
+
+
+def test_the_tightest_limit_decides_when_a_request_may_start() -> None:
+    studio = pool(images_per_minute=5, tokens_per_minute=60_000, requests_per_minute=300)
+    assert studio.earliest(ONE, 3.0) == 3.0
+    studio.take(ONE, 3.0)
+    assert studio.earliest(ONE, 3.0) == pytest.approx(3.0 + 60 / (5 * 0.99))
+
+
+def test_a_refused_call_stays_charged() -> None:
+    studio = pool(images_per_minute=5)
+    studio.failed(studio.take(ONE, 0.0), problem(Kind.RATE_LIMITED, 1.0), 0.0)
+    assert studio.earliest(Cost(images=5, tokens=0), 2.0) == 61.0
+    books = studio.statistics(2.0)
+    assert (books.refused, books.calls, books.admitted["images"]) == (1, 1, 1)
+
+
+def test_a_released_request_leaves_the_books_as_they_were() -> None:
+    studio = pool(images_per_minute=300, max_concurrency=3)
+    studio.succeeded(studio.take(ONE, 0.0), None, 1.0)
+    before = studio.statistics(1.0)
+    booking = studio.take(Cost(images=4, tokens=1_000), 1.0)
+    studio.released(booking)
+    assert attrs.evolve(studio.statistics(1.0), last_at=before.last_at) == before
+    assert booking.key.in_flight == 0
+
+
+def test_the_books_hold_the_tokens_that_were_billed() -> None:
+    studio = pool(tokens_per_minute=10_000)
+    studio.succeeded(studio.take(Cost(images=1, tokens=1_000), 0.0), Usage(input_tokens=10, output_tokens=290), 5.0)
+    assert studio.statistics(5.0).admitted["tokens"] == 300
+
+
+def test_usage_trues_the_tokens_up() -> None:
+    studio = pool(tokens_per_minute=6_000)
+    booking = studio.take(Cost(images=1, tokens=5_000), 0.0)
+    assert studio.earliest(Cost(images=1, tokens=2_000), 10.0) > 60.0
+    studio.succeeded(booking, Usage(input_tokens=10, output_tokens=90), 10.0)
+    assert studio.earliest(Cost(images=1, tokens=2_000), 10.0) == 10.0
+
+
+def test_an_answer_without_usage_keeps_the_estimate() -> None:
+    studio = pool(tokens_per_minute=6_000)
+    studio.succeeded(studio.take(Cost(images=1, tokens=5_000), 0.0), None, 10.0)
+    assert studio.earliest(Cost(images=1, tokens=2_000), 10.0) > 60.0
+
+
+def test_there_is_no_room_above_the_calls_at_once() -> None:
+    studio = pool(max_concurrency=2)
+    first = studio.take(ONE, 0.0)
+    assert studio.has_room
+    studio.take(ONE, 0.0)
+    assert not studio.has_room
+    studio.succeeded(first, None, 1.0)
+    assert studio.has_room
+
+
+def test_the_key_with_fewer_calls_for_its_weight_is_used() -> None:
+    light, heavy = Key("light"), Key("heavy", weight=3.0)
+    studio = pool(keys=(light, heavy))
+    for _ in range(40):
+        studio.take(ONE, 0.0)
+    assert (light.in_flight, heavy.in_flight) == (10, 30)
+
+
+def test_a_key_that_failed_is_avoided_and_forgiven_with_time() -> None:
+    key = Key("k")
+    assert key.health(0.0) == 1.0
+    key.ended(failed=True, now=0.0)
+    assert key.health(0.0) == pytest.approx(0.7)
+    assert key.health(60.0) == pytest.approx(1 - 0.3 / math.e)
+    assert key.health(600.0) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_health_stays_between_0_and_1_and_a_success_mends_it() -> None:
+    key = Key("k")
+    for _ in range(100):
+        key.ended(failed=True, now=0.0)
+    ill = key.health(0.0)
+    assert 0.0 <= ill < 0.01
+    key.ended(failed=False, now=0.0)
+    assert ill < key.health(0.0) < 1.0
+
+
+def test_the_score_is_what_is_free_times_weight_times_health() -> None:
+    key = Key("k", weight=2.0)
+    studio = pool(keys=(key,), images_per_minute=300)
+    assert studio.score(0.0) == 2.0
+    studio.take(Cost(images=75, tokens=0), 0.0)
+    assert studio.score(0.0) == pytest.approx(0.75 * 2.0)
+    key.ended(failed=True, now=0.0)
+    assert studio.score(0.0) == pytest.approx(0.75 * 2.0 * 0.7)
+
+
+def test_money_benches_the_pool_and_a_bad_key_only_the_key() -> None:
+    one, other = Key("one"), Key("other")
+    studio = pool(keys=(one, other))
+    booking = studio.take(ONE, 0.0)
+    studio.failed(booking, problem(Kind.AUTH), 0.0)
+    assert booking.key.benched == "auth"
+    assert studio.alive
+    assert studio.take(ONE, 0.0).key is not booking.key
+    studio.failed(studio.take(ONE, 0.0), problem(Kind.BILLING), 0.0)
+    assert not studio.alive
+    assert list(studio.reasons()) == ["pool p: billing"]
+
+
+def test_a_pool_whose_keys_are_all_benched_is_dead_and_says_why() -> None:
+    studio = pool(keys=(Key("one"), Key("other")))
+    studio.failed(studio.take(ONE, 0.0), problem(Kind.AUTH), 0.0)
+    studio.failed(studio.take(ONE, 0.0), problem(Kind.FORBIDDEN), 0.0)
+    assert not studio.alive
+    assert not studio.has_room
+    assert sorted(studio.reasons()) == ["key one: auth", "key other: forbidden"]
+
+
+@pytest.mark.parametrize("kind", [Kind.MODERATION_BLOCKED, Kind.BAD_REQUEST, Kind.INTERRUPTED, Kind.MODEL_NOT_FOUND])
+def test_what_the_prompt_is_to_blame_for_harms_neither_pool_nor_key(kind: Kind) -> None:
+    studio = pool()
+    for _ in range(50):
+        studio.failed(studio.take(ONE, 0.0), problem(kind), 0.0)
+    assert studio.earliest(ONE, 0.0) == 0.0
+    assert studio.score(0.0) == 1.0
+    assert studio.statistics(0.0).state == "ready"
+
+
+def test_the_pause_after_a_refusal_is_what_the_server_asks_for() -> None:
+    studio = pool()
+    studio.failed(studio.take(ONE, 10.0), problem(Kind.RATE_LIMITED, 12.0), 10.0)
+    assert studio.earliest(ONE, 10.0) == 22.0
+    studio.failed(studio.take(ONE, 11.0), problem(Kind.RATE_LIMITED, 2.0), 11.0)
+    assert studio.earliest(ONE, 11.0) == 22.0, "a shorter pause does not cut a longer one short"
+
+
+def test_the_pause_doubles_where_the_server_says_nothing_and_starts_over_after_a_success() -> None:
+    studio = pool()
+    now, pauses = 0.0, []
+    for _ in range(8):
+        studio.failed(studio.take(ONE, now), problem(Kind.RATE_LIMITED), now)
+        pauses.append(studio.earliest(ONE, now) - now)
+        now = studio.earliest(ONE, now)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    studio.succeeded(studio.take(ONE, now), None, now)
+    studio.failed(studio.take(ONE, now), problem(Kind.RATE_LIMITED), now)
+    assert studio.earliest(ONE, now) == now + 1.0
+
+
+def test_a_burst_that_is_refused_as_one_pauses_once() -> None:
+    studio = pool()
+    for booking in [studio.take(ONE, 0.0) for _ in range(20)]:
+        studio.failed(booking, problem(Kind.SLOW_DOWN), 0.0)
+    assert studio.earliest(ONE, 0.0) == 1.0
