@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headrace.provider.memory import ByteBudget
     from headrace.records import Estimated, Picture, Request, Usage
 
+OK = 200
 SMALL_BODY = 2**17
 """Bytes of an answer that is decoded and filed where it is: that takes less than a millisecond, and a thread that fights for the
 interpreter with the event loop costs four times as much (``benchmarks/throughput.py``)."""
@@ -61,20 +62,26 @@ class Api:
             return Failure(prompt=estimated.prompt, estimated=estimated, problem=permit, trail=trail)
         return Admitted(estimated=estimated, permit=permit, waited_s=trail.waited_s + waited)
 
-    async def answer(self, admitted: Admitted, strategy: Strategy, attempts_before: int = 0) -> Answer | Failure:
-        """Call until there are pictures or the request is given up; every permit is ended on the way."""
+    async def answer(self, admitted: Admitted, strategy: Strategy, before: Trail | None = None) -> Answer | Failure:
+        """Call until there are pictures or the request is given up; every permit is ended on the way.
+
+        ``before`` is what the prompt went through in requests that were given up already.
+        """
+        before = before or Trail()
         estimated, permit, waited_s = admitted.estimated, admitted.permit, admitted.waited_s
-        attempts = 0
+        attempts, spoilt_usd = before.attempts, before.spoilt_usd
         while True:
             started = trio.current_time()
             outcome = await self._attempt(permit, estimated.request)
             ended = trio.current_time()
             counted = not isinstance(outcome, Problem) or action(outcome.kind) in (Action.RETRY, Action.GIVE_UP)
             attempts += counted
-            trail = Trail(key=permit.key, attempts=attempts_before + attempts, waited_s=waited_s, latency_s=ended - started)
+            if isinstance(outcome, Problem) and outcome.kind is Kind.BAD_ANSWER and outcome.status == OK:
+                spoilt_usd += estimated.cost_usd or 0.0
+            trail = Trail(permit.key, attempts, waited_s, latency_s=ended - started, spoilt_usd=spoilt_usd)
             if not isinstance(outcome, Problem):
                 return _answer(estimated, strategy, trail, *outcome)
-            delay = self._delay(outcome, attempts, permit)
+            delay = self._delay(outcome, attempts - before.attempts, permit)
             if delay is None:
                 return Failure(prompt=estimated.prompt, estimated=estimated, problem=outcome, trail=trail)
             await trio.sleep(delay)
@@ -92,7 +99,7 @@ class Api:
                 reply = await self.clients[permit.key].post(request, lease)
                 if isinstance(reply, Problem):
                     outcome = reply
-                elif reply.status == 200:  # noqa: PLR2004 - OK
+                elif reply.status == OK:
                     outcome = await self._save(reply, request)
                 else:
                     outcome = problem_of(reply)

@@ -151,7 +151,7 @@ class Picture:
     bytes: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Trail:
     """What a prompt went through on its way."""
 
@@ -163,6 +163,8 @@ class Trail:
     """Seconds spent waiting for admission."""
     latency_s: float | None = None
     """Seconds that the answering call took."""
+    spoilt_usd: float = 0.0
+    """Estimated cost of answers that came with a 200 and no usable picture: the vendor has made and billed them."""
 
 
 @attrs.frozen(kw_only=True)

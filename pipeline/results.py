@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.records import Kind, Match, Result, Status, Strategy
+from headrace.records import Failure, Kind, Match, Result, Status, Strategy
 
 if TYPE_CHECKING:
-    from headrace.records import Answer, Failure, Picture, Problem, Prompt, Request, Usage
+    from headrace.records import Answer, Picture, Problem, Prompt, Request, Usage
 
 _SKIPPED = frozenset({Kind.NO_POOL, Kind.OVER_BUDGET, Kind.INTERRUPTED})
 
@@ -23,7 +23,7 @@ def answered(answer: Answer) -> Result:
         key=trail.key,
         attempts=trail.attempts,
         usage=answer.usage,
-        cost_usd=answer.cost_usd,
+        cost_usd=paid(answer),
         latency_s=trail.latency_s,
         waited_s=trail.waited_s,
     )
@@ -69,9 +69,18 @@ def failed(prompt: Prompt, failure: Failure) -> Result:
         attempts=failure.trail.attempts if mine else 0,
         latency_s=failure.trail.latency_s if mine else None,
         waited_s=failure.trail.waited_s if mine else 0.0,
+        cost_usd=paid(failure) if mine else 0.0,
         error=failure.problem,
         metadata=prompt.metadata,
     )
+
+
+def paid(outcome: Answer | Failure) -> float | None:
+    """USD that a prompt cost, with what was spoilt on the way; None where the price is unknown."""
+    spoilt = outcome.trail.spoilt_usd
+    if isinstance(outcome, Failure):
+        return spoilt
+    return None if outcome.cost_usd is None else outcome.cost_usd + spoilt
 
 
 def unreadable(seq: int, name: str | None, text: str | None, problem: Problem) -> Result:

@@ -96,4 +96,4 @@ async def _try(api: Api, failure: Failure, request: Request, estimator: str, str
     admitted = await api.admit(estimated, failure.trail)
     if isinstance(admitted, Failure):
         return admitted
-    return await api.answer(admitted, strategy, failure.trail.attempts)
+    return await api.answer(admitted, strategy, failure.trail)

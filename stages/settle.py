@@ -8,7 +8,7 @@ import trio
 
 from headrace.cache.store import Entry
 from headrace.records import Answer, Failure, Kind, Result, Strategy
-from headrace.results import answered, failed
+from headrace.results import answered, failed, paid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class Settle:
         if isinstance(record, Answer):
             result = await self._answered(record)
         elif isinstance(record, Failure):
-            self._purse.settle(record.prompt.seq, None)
+            self._purse.settle(record.prompt.seq, paid(record))
             if record.problem.kind in _ENDS_THE_RUN:
                 self._stop(record.problem)
             result = failed(record.prompt, record)
@@ -65,7 +65,7 @@ class Settle:
 
     async def _answered(self, answer: Answer) -> Result:
         prompt = answer.prompt
-        self._purse.settle(prompt.seq, answer.cost_usd)
+        self._purse.settle(prompt.seq, paid(answer))
         # What a fallback made is not what the key asked for.
         if prompt.key is not None and self._answers is not None and answer.strategy is Strategy.PRIMARY:
             entry = Entry(origin=prompt.id, pictures=answer.pictures, usage=answer.usage, cost_usd=answer.cost_usd)

@@ -297,7 +297,7 @@ def test_earlier_attempts_and_waits_of_the_same_prompt_are_counted_on(tmp_path: 
         trail = Trail(key="z", attempts=4, waited_s=10.0, latency_s=1.0)
         admitted = await line.admit(ESTIMATED, trail)
         assert isinstance(admitted, Admitted)
-        answer = await line.answer(admitted, Strategy.REDUCED_QUALITY, trail.attempts)
+        answer = await line.answer(admitted, Strategy.REDUCED_QUALITY, trail)
         assert isinstance(answer, Answer)
         assert answer.strategy is Strategy.REDUCED_QUALITY
         assert answer.trail == Trail(key="a", attempts=5, waited_s=10.0, latency_s=LATENCY_S)

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, cast
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from headrace.admission.gate import Gate
+from headrace.admission.pool import Key, Pool
+from headrace.admission.retry import CURABLE
+from headrace.api import Api
+from headrace.budget import Budget
+from headrace.estimate import estimate
+from headrace.flow import flow
+from headrace.models import Limits
+from headrace.offload import inline
+from headrace.provider.memory import ByteBudget
+from headrace.records import Answer, Failure, Kind, Problem, Prompt, Request, Result, Status, Strategy, Trail
+from headrace.rungs import AlternativeApi, ReducedQuality
+from headrace.settings import AlternativeSettings
+from headrace.stages.fallback import Fallback
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from headrace.provider.client import Client
+    from headrace.provider.failures import Reply
+    from headrace.provider.memory import Lease
+    from headrace.rungs import Rung
+
+REQUEST = Request(prompt="a cat", model="gpt-image-2.5-flare", size="1536x1024", quality="high")
+PROMPT = Prompt(seq=4, id="cat", request=REQUEST)
+ESTIMATED = estimate(PROMPT, REQUEST, "vendor")
+TRAIL = Trail(key="k", attempts=4, waited_s=3.0, latency_s=8.0)
+ALTERNATIVE = AlternativeSettings(base_url="https://example.com/v1", model="gpt-image-2")
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def in_time() -> None:
+        # On the virtual clock: a deadlock is a failure at once.
+        with trio.fail_after(1e6):
+            await main()
+
+    trio.run(in_time, clock=MockClock(autojump_threshold=0))
+
+
+def failure(kind: Kind = Kind.SERVER_ERROR) -> Failure:
+    return Failure(prompt=PROMPT, estimated=ESTIMATED, problem=Problem(kind=kind, message=kind.value), trail=TRAIL)
+
+
+def answer(strategy: Strategy = Strategy.REDUCED_QUALITY) -> Answer:
+    return Answer(prompt=PROMPT, request=REQUEST, strategy=strategy, pictures=(), usage=None, cost_usd=0.1, trail=TRAIL)
+
+
+class FakeRung:
+    """Hands out what it was given, after a second."""
+
+    def __init__(self, *outcomes: Answer | Failure | None) -> None:
+        self._outcomes = list(outcomes)
+        self.asked: list[Kind] = []
+
+    async def climb(self, failure: Failure) -> Answer | Failure:
+        self.asked.append(failure.problem.kind)
+        await trio.sleep(1)
+        return self._outcomes.pop(0) or failure
+
+
+async def through(ladder: Sequence[Rung], *records: Answer | Failure | Result) -> list[Answer | Failure | Result]:
+    async def source() -> AsyncIterator[Answer | Failure | Result]:
+        for record in records:
+            yield record
+
+    async with flow(source()).then(Fallback(ladder)).open() as running:
+        return [record async for record in running.results]
+
+
+class Refusing:
+    """A client whose every call ends with the next of these problems."""
+
+    def __init__(self, *kinds: Kind) -> None:
+        self._kinds = list(kinds)
+        self.asked: list[Request] = []
+
+    async def post(self, request: Request, lease: Lease) -> Reply | Problem:
+        await lease.reserve(1)
+        self.asked.append(request)
+        kind = self._kinds.pop(0)
+        return Problem(kind=kind, message=kind.value, status=400)
+
+
+def api(root: Path, client: Refusing, limits: Limits | None = None) -> Api:
+    gate = Gate([Pool("p", limits or Limits(), [Key("a")])])
+    trio.lowlevel.spawn_system_task(gate.run)
+    clients = cast("Mapping[str, Client]", {"a": client})
+    return Api(gate=gate, clients=clients, root=root, memory=ByteBudget(9), offload=inline, random=Random(0))  # noqa: S311 - jitter
+
+
+def test_the_first_rung_that_answers_ends_the_climb() -> None:
+    async def main() -> None:
+        first, second, third = FakeRung(None), FakeRung(answer()), FakeRung(answer())
+        assert await through([first, second, third], failure()) == [answer()]
+        assert (first.asked, second.asked, third.asked) == ([Kind.SERVER_ERROR], [Kind.SERVER_ERROR], [])
+
+    run(main)
+
+
+def test_each_rung_starts_from_the_failure_of_the_one_before_and_the_last_failure_comes_out() -> None:
+    async def main() -> None:
+        first, second = FakeRung(failure(Kind.TIMEOUT)), FakeRung(failure(Kind.NETWORK))
+        assert await through([first, second], failure()) == [failure(Kind.NETWORK)]
+        assert (first.asked, second.asked) == ([Kind.SERVER_ERROR], [Kind.TIMEOUT])
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - CURABLE))
+def test_what_is_not_curable_never_climbs(kind: Kind) -> None:
+    async def main() -> None:
+        rung = FakeRung(answer())
+        assert await through([rung], failure(kind)) == [failure(kind)]
+        assert rung.asked == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", [Kind.MODERATION_BLOCKED, Kind.CONTENT_POLICY_VIOLATION, Kind.BAD_REQUEST])
+def test_a_refusal_for_policy_on_the_way_up_ends_the_climb(kind: Kind) -> None:
+    async def main() -> None:
+        first, second = FakeRung(failure(kind)), FakeRung(answer())
+        assert await through([first, second], failure()) == [failure(kind)]
+        assert second.asked == []
+
+    run(main)
+
+
+def test_failures_climb_beside_each_other_and_the_rest_passes_them() -> None:
+    async def main() -> None:
+        result = Result(seq=0, id="0", prompt=None, status=Status.OK)
+        rung = FakeRung(*[answer()] * 5)
+        records = await through([rung], *[failure()] * 5, result, answer(Strategy.PRIMARY))
+        assert records[:2] == [result, answer(Strategy.PRIMARY)]
+        assert len(records) == 7
+        assert trio.current_time() == 1.0
+
+    run(main)
+
+
+def test_without_a_ladder_failures_pass() -> None:
+    async def main() -> None:
+        assert await through([], failure()) == [failure()]
+
+    run(main)
+
+
+def test_reduced_quality_asks_for_the_next_lower_quality_and_then_for_the_cheapest_of_that_shape(tmp_path: Path) -> None:
+    async def main() -> None:
+        client = Refusing(Kind.MODEL_NOT_FOUND, Kind.MODEL_NOT_FOUND)
+        outcome = await ReducedQuality(api(tmp_path, client), "vendor").climb(failure())
+        assert [request.quality for request in client.asked] == ["medium", "low"]
+        assert client.asked[0].size == REQUEST.size
+        width, height = map(int, client.asked[1].size.split("x"))
+        assert width > height
+        assert width * height < 1536 * 1024
+        assert isinstance(outcome, Failure)
+        assert outcome.trail == Trail(key="a", attempts=6, waited_s=3.0, latency_s=0.0)
+        assert outcome.prompt is PROMPT
+
+    run(main)
+
+
+def test_reduced_quality_stops_where_policy_forbids(tmp_path: Path) -> None:
+    async def main() -> None:
+        client = Refusing(Kind.MODERATION_BLOCKED)
+        outcome = await ReducedQuality(api(tmp_path, client), "vendor").climb(failure())
+        assert isinstance(outcome, Failure)
+        assert outcome.problem.kind is Kind.MODERATION_BLOCKED
+        assert len(client.asked) == 1
+
+    run(main)
+
+
+def test_a_cheaper_request_is_not_tried_where_no_key_works_or_nothing_was_estimated(tmp_path: Path) -> None:
+    async def main() -> None:
+        rung = ReducedQuality(api(tmp_path, Refusing()), "vendor")
+        for given in (failure(Kind.NO_POOL), attrs.evolve(failure(), estimated=None)):
+            assert await rung.climb(given) is given
+
+    run(main)
+
+
+def test_a_request_too_large_for_every_limit_is_made_smaller(tmp_path: Path) -> None:
+    async def main() -> None:
+        client = Refusing(Kind.MODERATION_BLOCKED)
+        line = api(tmp_path, client, Limits(tokens_per_minute=ESTIMATED.tokens - 1))
+        await ReducedQuality(line, "vendor").climb(failure(Kind.TOO_LARGE))
+        assert [request.quality for request in client.asked] == ["medium"]
+
+    run(main)
+
+
+def test_the_alternative_is_asked_for_what_the_prompt_wanted_as_far_as_its_model_can(tmp_path: Path) -> None:
+    async def main() -> None:
+        client = Refusing(Kind.MODERATION_BLOCKED)
+        lowered = attrs.evolve(failure(), estimated=estimate(PROMPT, attrs.evolve(REQUEST, quality="low"), "vendor"))
+        outcome = await AlternativeApi(api(tmp_path, client), ALTERNATIVE, "vendor", Budget(None).line()).climb(lowered)
+        (asked,) = client.asked
+        assert (asked.model, asked.quality, asked.size) == ("gpt-image-2", "high", "1536x1024")
+        assert isinstance(outcome, Failure)
+        assert outcome.trail.attempts == 5
+
+    run(main)
+
+
+def test_an_alternative_whose_keys_are_dead_leaves_the_first_failure_as_the_reason(tmp_path: Path) -> None:
+    async def main() -> None:
+        line = api(tmp_path, Refusing(Kind.AUTH))
+        rung = AlternativeApi(line, ALTERNATIVE, "vendor", Budget(None).line())
+        for _ in range(2):
+            (outcome,) = await through([rung], failure())
+            assert isinstance(outcome, Failure)
+            # NO_POOL would end the whole run, and the first API works.
+            assert outcome.problem.kind is Kind.SERVER_ERROR
+
+    run(main)
+
+
+def test_where_no_key_of_either_api_works_the_run_ends() -> None:
+    async def main() -> None:
+        (outcome,) = await through([FakeRung(failure(Kind.NO_POOL))], failure(Kind.NO_POOL))
+        assert isinstance(outcome, Failure)
+        assert outcome.problem.kind is Kind.NO_POOL
+
+    run(main)
