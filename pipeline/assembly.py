@@ -15,18 +15,20 @@ import attrs
 import trio
 
 from headrace.admission.gate import Gate
-from headrace.admission.pool import Key, Pool
+from headrace.admission.key import Key
+from headrace.admission.pool import Pool
 from headrace.api import Api
 from headrace.budget import Budget
 from headrace.cache.answers import Answers
 from headrace.cache.in_flight import InFlight
 from headrace.cache.store import Store
-from headrace.errors import OutputError, StoppedError, UsageError
+from headrace.errors import OutputError, UsageError
 from headrace.files import private_folder
 from headrace.flow import flow
 from headrace.items import iterate
 from headrace.models import catalogue
 from headrace.offload import Threads
+from headrace.outcome import Results
 from headrace.owners import real_owners, room, simulated_app, simulated_owners
 from headrace.prompts import PromptReader
 from headrace.provider.client import Client
@@ -60,40 +62,6 @@ BODIES = 256 * 2**20
 DISK_THREADS = 4
 SIMULATED_URL = "http://simulator.localhost/v1"
 DAY_S = 86_400.0
-
-
-class Results:
-    """The results of one line, as they come; iterate over it."""
-
-    def __init__(self, running: Running[Result], intake: Intake, sink: Sink, race: Race) -> None:
-        self._running = running
-        self._intake = intake
-        self._sink = sink
-        self._race = race
-
-    @property
-    def in_flight(self) -> int:
-        """Prompts that were read and whose result has not been handed over."""
-        return self._intake.pulled - self._sink.emitted
-
-    def __aiter__(self) -> Results:
-        return self
-
-    async def __anext__(self) -> Result:
-        try:
-            return await self._running.results.receive()
-        except trio.EndOfChannel:
-            if self.in_flight:
-                raise RuntimeError(f"{self.in_flight} prompts have no result") from None
-            if self._intake.error is not None:
-                raise self._intake.error from None
-            if self._race.stopped is not None:
-                raise StoppedError(self._race.stopped.message) from None
-            raise StopAsyncIteration from None
-
-    def drain(self) -> None:
-        """Stop taking prompts; what is in flight still comes out."""
-        self._running.drain()
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -135,7 +103,7 @@ class Race:
             running = await stack.enter_async_context(self._line(intake, leads, purse).then(sink).open())
             self._lines.add(running)
             stack.callback(self._lines.remove, running)
-            yield Results(running, intake, sink, self)
+            yield Results(running, intake, sink, lambda: self.stopped)
 
     def _line(self, intake: Intake, leads: Leads, purse: Purse) -> Flow[Result]:
         prompts: Flow[Prompt | Result] = flow(intake)

@@ -14,7 +14,8 @@ from headrace.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
-    from headrace.assembly import Race, Results
+    from headrace.assembly import Race
+    from headrace.outcome import Results
     from headrace.records import Result
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import tomllib
 from functools import cache
 from importlib import resources
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from headrace.errors import UsageError
+from headrace.sizes import allowed, distance, given_size, nearest_allowed, orientation, parse_size, smallest_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 AUTO = "auto"
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_N = 10
-# The rules of gpt-image-2 and later for a size (vendor's API reference, 2026-11).
-EDGE_STEP = 16
-MAX_EDGE = 3_840
-MAX_RATIO = 3.0
-MIN_PIXELS = 655_360
-MAX_PIXELS = 8_294_400
-
-_SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})\Z")
 _STANDARD_SIZES = ("1024x1024", "1024x1536", "1536x1024")
 
 
@@ -111,22 +103,20 @@ class Model:
 
     def nearest_size(self, size: str) -> str:
         """The size that comes nearest to ``size`` in shape first and in pixels second; ``1024x1024`` for what is no size."""
-        match = _SIZE.match(size)
-        if not match:
+        wanted = given_size(size)
+        if wanted is None:
             return "1024x1024"
-        width, height = int(match[1]), int(match[2])
         if self.table:
-            return min(self.table, key=lambda known: _distance(parse_size(known), (width, height)))
-        return _fitted(width, height)
+            return min(self.table, key=lambda known: distance(parse_size(known), wanted))
+        return nearest_allowed(*wanted)
 
     def smallest_size(self, size: str) -> str:
         """The size with the fewest tokens that keeps the shape of ``size``: standing, lying or square."""
-        width, height = parse_size(size)
+        wanted = parse_size(size)
         if self.table:
-            same = [known for known in self.table if _shape(*parse_size(known)) == _shape(width, height)]
+            same = [known for known in self.table if orientation(*parse_size(known)) == orientation(*wanted)]
             return min(same, key=lambda known: self.table[known]["low"])
-        shrink = math.sqrt(MIN_PIXELS / (width * height))
-        return _fitted(round(width * shrink), round(height * shrink)) if shrink < 1 else size
+        return smallest_allowed(*wanted)
 
     def lower_quality(self, quality: str) -> str | None:
         """The next lower quality; None below the lowest."""
@@ -163,8 +153,8 @@ class Model:
             return True
         if self.table:
             return size in self.table
-        match = _SIZE.match(size)
-        return bool(match) and _allowed(int(match[1]), int(match[2])) if match else False
+        wanted = given_size(size)
+        return wanted is not None and allowed(*wanted)
 
 
 @attrs.frozen(kw_only=True)
@@ -237,45 +227,6 @@ def catalogue() -> Catalogue:
         tiers={name: Limits(**limits) for name, limits in data["tier"].items()},
         profiles=data["profile"],
     )
-
-
-def parse_size(size: str) -> tuple[int, int]:
-    """Width and height of a size such as ``1024x1536``, in pixels; that of ``1024x1024`` for ``auto`` and for what is no size."""
-    match = _SIZE.match(size)
-    return (int(match[1]), int(match[2])) if match else (1024, 1024)
-
-
-def _allowed(width: int, height: int) -> bool:
-    return (
-        width % EDGE_STEP == height % EDGE_STEP == 0
-        and max(width, height) <= min(MAX_EDGE, MAX_RATIO * min(width, height))
-        and MIN_PIXELS <= width * height <= MAX_PIXELS
-    )
-
-
-def _fitted(width: int, height: int) -> str:
-    ratio = min(max(width / height, 1 / MAX_RATIO), MAX_RATIO)
-    pixels = min(max(width * height, MIN_PIXELS), MAX_PIXELS)
-    around = math.sqrt(pixels * ratio)
-    # Rounding both edges can step just outside a bound: look at the neighbours on the grid.
-    candidates = []
-    for across in range(-3, 4):
-        wide = max(1, round(around / EDGE_STEP) + across) * EDGE_STEP
-        for down in range(-3, 4):
-            high = max(1, round(around / ratio / EDGE_STEP) + down) * EDGE_STEP
-            if _allowed(wide, high):
-                candidates.append((wide, high))
-    best = min(candidates, key=lambda size: _distance(size, (width, height)), default=(1024, 1024))
-    return f"{best[0]}x{best[1]}"
-
-
-def _shape(width: int, height: int) -> int:
-    return (width > height) - (width < height)
-
-
-def _distance(one: tuple[int, int], other: tuple[int, int]) -> float:
-    shape = abs(math.log(one[0] / one[1] / (other[0] / other[1])))
-    return 8 * shape + abs(math.log(one[0] * one[1] / (other[0] * other[1])))
 
 
 def article_tokens(request: Request) -> int:

@@ -13,8 +13,9 @@ from headrace.lines import Line
 from headrace.models import MAX_PROMPT_CHARACTERS
 from headrace.records import CacheMode, Kind, Problem, Prompt, Request, Result
 from headrace.results import unreadable
-from headrace.structure import at_least, one_of, structure
+from headrace.structure import structure
 from headrace.text import clean
+from headrace.validators import at_least, one_of
 
 if TYPE_CHECKING:
     from headrace.settings import RequestSettings

@@ -5,20 +5,18 @@ The tables of ``headrace.toml`` are the classes below, field by field. Unknown k
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import stat
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attrs
 
 from headrace.errors import UsageError
 from headrace.models import AUTO, Limits, catalogue
 from headrace.secret import Secret
-from headrace.structure import at_least, nearest, one_of, structure
+from headrace.structure import structure
+from headrace.validators import api_url, at_least, nearest, one_of, short_name, variable_name
 
 if TYPE_CHECKING:
     import os
@@ -31,46 +29,6 @@ URL_VARIABLE = "OPENAI_BASE_URL"
 DEFAULT_FILE = "headrace.toml"
 FORMATS = ("png", "jpeg", "webp")
 RUNGS = ("reduced_quality", "alternative_api")
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-
-
-def _check_name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    # The value is not repeated: it may be a key that was pasted into the wrong place.
-    if value is not None and (not _NAME.match(value) or _looks_like_a_key(value)):
-        raise ValueError(f"{field.name} has to be a short name of letters, digits, '.', '_' and '-', and not a key")
-
-
-def _check_variable(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and (not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) or _looks_like_a_key(value)):
-        raise ValueError(f"{field.name} has to name an environment variable that holds the key, not the key itself")
-
-
-def _check_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if value is None:
-        return
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError(f"{field.name} has to be an http(s) URL such as {VENDOR_URL}")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError(f"{field.name} must not hold a user, a password, a query or a fragment")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError(f"{field.name} is {value!r}; a key travels by https only, except to this machine itself")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _looks_like_a_key(text: str) -> bool:
-    return text.startswith(("sk-", "Bearer "))
 
 
 @attrs.frozen(kw_only=True)
@@ -91,7 +49,7 @@ class RequestSettings:
 class ProviderSettings:
     """``[provider]``: whose API it is."""
 
-    base_url: str | None = attrs.field(default=None, validator=_check_url)
+    base_url: str | None = attrs.field(default=None, validator=api_url)
     """The vendor's where it is absent here and in OPENAI_BASE_URL."""
     timeout_s: float = attrs.field(default=300.0, validator=at_least(0.001, 86_400))
     """For one whole call, in seconds: a picture takes 10 to 120."""
@@ -103,7 +61,7 @@ class ProviderSettings:
 class PoolSettings:
     """``[[pool]]``: whoever owns a limit, an organisation or a project. An absent limit is no limit."""
 
-    name: str = attrs.field(validator=_check_name)
+    name: str = attrs.field(validator=short_name)
     tier: int | str | None = None
     images_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
     tokens_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
@@ -125,10 +83,10 @@ class PoolSettings:
 class KeySettings:
     """``[[key]]``: where a key is found, and under which name it is shown."""
 
-    name: str = attrs.field(validator=_check_name)
-    pool: str | None = attrs.field(default=None, validator=_check_name)
+    name: str = attrs.field(validator=short_name)
+    pool: str | None = attrs.field(default=None, validator=short_name)
     """Absent: a pool of its own, without limits."""
-    env: str | None = attrs.field(default=None, validator=_check_variable)
+    env: str | None = attrs.field(default=None, validator=variable_name)
     file: str | None = None
     weight: float = attrs.field(default=1.0, validator=at_least(0.001, 1000))
 
@@ -170,7 +128,7 @@ def _key_file(name: str) -> tuple[str, str]:
 class AlternativeSettings:
     """``[fallback.alternative]``: another API, with its own limits and keys."""
 
-    base_url: str = attrs.field(validator=_check_url)
+    base_url: str = attrs.field(validator=api_url)
     model: str
     size: str | None = None
     """Absent: the prompt's, or the nearest that the model can make."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import attrs
@@ -11,9 +9,10 @@ import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
 from headrace.errors import UsageError
+from headrace.validators import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -30,34 +29,6 @@ def structure(data: Any, kind: type[T]) -> T:
         return _CONVERTER.structure(data, kind)
     except (cattrs.BaseValidationError, TypeError, ValueError, UsageError) as error:
         raise UsageError("; ".join(_complaints(error, "", kind))) from None
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the nearest of ``names``, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def one_of(*names: str) -> Any:
-    """An attrs validator: the value is one of ``names`` or None."""
-
-    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-        if value is not None and value not in names:
-            raise ValueError(f"{field.name} is {value!r}; it can be {', '.join(names)}{nearest(str(value), names)}")
-
-    return check
-
-
-def at_least(low: float, high: float | None = None) -> Any:
-    """An attrs validator: the value is None or not below ``low`` and not above ``high``."""
-
-    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-        # Written so that NaN fails.
-        if value is not None and not (low <= value < math.inf and (high is None or value <= high)):
-            bounds = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
-            raise ValueError(f"{field.name} is {value!r}; it has to be {bounds}")
-
-    return check
 
 
 def _strict(value: Any, kind: type) -> Any:

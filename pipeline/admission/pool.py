@@ -6,7 +6,6 @@ requests a minute and the calls at once are taken together or not at all.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import attrs
 
 from headrace.admission.breaker import Breaker
 from headrace.admission.bucket import Bucket, Charge
+from headrace.admission.key import Key
 from headrace.admission.retry import Action, RetryBudget, action
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
-HEALTH_MEMORY_S = 60.0
-"""A key forgets a failure with this time constant: one that failed once is not avoided for ever."""
 
 
 @attrs.frozen
@@ -35,29 +33,6 @@ class Cost:
     images: int
     tokens: int
     requests: int = 1
-
-
-@attrs.define(eq=False)
-class Key:
-    """One API key, by its name."""
-
-    name: str
-    weight: float = 1.0
-    in_flight: int = 0
-    benched: str | None = None
-    """Why it is not used any more."""
-    _illness: float = 0.0
-    _ill_at: float = 0.0
-
-    def health(self, now: float) -> float:
-        """From 1 for a key that works down towards 0 for one whose calls fail."""
-        return 1.0 - self._illness * math.exp((self._ill_at - now) / HEALTH_MEMORY_S)
-
-    def ended(self, *, failed: bool, now: float) -> None:
-        """A call with it came back."""
-        illness = 1.0 - self.health(now)
-        self._illness = illness + (1.0 - illness) * 0.3 if failed else illness * 0.7
-        self._ill_at = now
 
 
 @attrs.frozen
@@ -157,7 +132,7 @@ class Pool:
 
     def take(self, cost: Cost, now: float) -> Booking:
         """Book a request that starts now, with the key that is best for it."""
-        key = max((key for key in self.keys if key.benched is None), key=lambda key: _merit(key, now) / (1 + key.in_flight))
+        key = max((key for key in self.keys if key.benched is None), key=lambda key: key.merit(now) / (1 + key.in_flight))
         key.in_flight += 1
         self._in_flight += 1
         self._calls += 1
@@ -171,7 +146,7 @@ class Pool:
     def score(self, now: float) -> float:
         """Which of several pools that can start a request now is best: (1 - usage) x weight x health."""
         usage = max((bucket.usage(now) for bucket in self._buckets.values()), default=0.0)
-        merit = max((_merit(key, now) for key in self.keys if key.benched is None), default=0.0)
+        merit = max((key.merit(now) for key in self.keys if key.benched is None), default=0.0)
         return (1.0 - min(usage, 1.0)) * merit
 
     def succeeded(self, booking: Booking, usage: Usage | None, now: float) -> None:
@@ -251,7 +226,3 @@ class Pool:
     def _ended(self, booking: Booking) -> None:
         booking.key.in_flight -= 1
         self._in_flight -= 1
-
-
-def _merit(key: Key, now: float) -> float:
-    return key.weight * key.health(now)

@@ -23,7 +23,8 @@ from headrace.records import Status
 from headrace.text import clean
 
 if TYPE_CHECKING:
-    from headrace.assembly import Race, Results
+    from headrace.assembly import Race
+    from headrace.outcome import Results
     from headrace.settings import Settings
 
 _STDIN = 0

@@ -18,9 +18,10 @@ from PIL import Image
 
 from headrace.errors import OutputError
 from headrace.files import private_folder
-from headrace.models import AUTO, parse_size
+from headrace.models import AUTO
 from headrace.provider.failures import Reply, error_inside, problem_of
 from headrace.records import Kind, Picture, Problem, Usage
+from headrace.sizes import parse_size
 
 if TYPE_CHECKING:
     from pathlib import Path

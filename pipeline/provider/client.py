@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import trio
 
-from headrace.models import parse_size
 from headrace.provider.failures import Reply
 from headrace.records import Kind, Problem
+from headrace.sizes import parse_size
 from headrace.text import clean
 
 if TYPE_CHECKING:

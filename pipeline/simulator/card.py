@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageOps
 
-from headrace.models import parse_size
+from headrace.sizes import parse_size
 
 if TYPE_CHECKING:
     from headrace.records import Request

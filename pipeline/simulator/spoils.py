@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from headrace.models import parse_size
 from headrace.simulator.replies import HTML, JSON, Reply, error_reply, html_reply
+from headrace.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

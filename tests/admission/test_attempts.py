@@ -14,7 +14,8 @@ from PIL import Image
 from trio.testing import MockClock
 
 from headrace.admission.gate import Admitted, Gate
-from headrace.admission.pool import Cost, Key, Pool
+from headrace.admission.key import Key
+from headrace.admission.pool import Cost, Pool
 from headrace.api import Api
 from headrace.errors import OutputError
 from headrace.models import Limits

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.admission.breaker import Breaker
-from headrace.admission.pool import Booking, Cost, Key, Pool
+from headrace.admission.key import Key
+from headrace.admission.pool import Booking, Cost, Pool
 from headrace.models import Limits
 from headrace.records import Kind, Problem
 

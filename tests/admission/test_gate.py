@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from headrace.admission.gate import Gate, Permit
-from headrace.admission.pool import Cost, Key, Pool
+from headrace.admission.key import Key
+from headrace.admission.pool import Cost, Pool
 from headrace.models import Limits
 from headrace.records import Kind, Problem
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from headrace.errors import UsageError
 from headrace.estimate import estimate
-from headrace.models import AUTO, Limits, article_tokens, catalogue, parse_size
+from headrace.models import AUTO, Limits, article_tokens, catalogue
 from headrace.records import Prompt, Request
+from headrace.sizes import parse_size
 from headrace.tokens import prompt_tokens
 
 NAMES = tuple(catalogue().models)

@@ -9,7 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from headrace.admission.gate import Gate
-from headrace.admission.pool import Key, Pool
+from headrace.admission.key import Key
+from headrace.admission.pool import Pool
 from headrace.admission.retry import CURABLE
 from headrace.api import Api
 from headrace.budget import Budget

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from headrace.admission.gate import Admitted, Gate
-from headrace.admission.pool import Key, Pool
+from headrace.admission.key import Key
+from headrace.admission.pool import Pool
 from headrace.api import Api
 from headrace.budget import Budget
 from headrace.cache.in_flight import InFlight

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, assert_type
 import trio
 
 import headrace
-from headrace.assembly import Race, Results
+from headrace.assembly import Race
 from headrace.budget import Budget
 from headrace.flow import Flow, flow
+from headrace.outcome import Results
 from headrace.records import Answer, Failure, Prompt, Result
 from headrace.stages.admission import Admission
 from headrace.stages.dedupe import Dedupe

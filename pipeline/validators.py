@@ -1,0 +1,86 @@
+"""Validators of attrs fields: each complaint is one line that says what the value has to be."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import math
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import attrs
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` for the nearest of ``names``, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def one_of(*names: str) -> Any:
+    """An attrs validator: the value is one of ``names`` or None."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None and value not in names:
+            raise ValueError(f"{field.name} is {value!r}; it can be {', '.join(names)}{nearest(str(value), names)}")
+
+    return check
+
+
+def at_least(low: float, high: float | None = None) -> Any:
+    """An attrs validator: the value is None or not below ``low`` and not above ``high``."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        # Written so that NaN fails.
+        if value is not None and not (low <= value < math.inf and (high is None or value <= high)):
+            bounds = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
+            raise ValueError(f"{field.name} is {value!r}; it has to be {bounds}")
+
+    return check
+
+
+def short_name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: a name that is fit to be shown."""
+    # The value is not repeated: it may be a key that was pasted into the wrong place.
+    if value is not None and (not _NAME.match(value) or _looks_like_a_key(value)):
+        raise ValueError(f"{field.name} has to be a short name of letters, digits, '.', '_' and '-', and not a key")
+
+
+def variable_name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: the name of an environment variable."""
+    if value is not None and (not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) or _looks_like_a_key(value)):
+        raise ValueError(f"{field.name} has to name an environment variable that holds the key, not the key itself")
+
+
+def api_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: a URL that a key may be sent to."""
+    if value is None:
+        return
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{field.name} has to be an http(s) URL such as https://api.openai.com/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(f"{field.name} must not hold a user, a password, a query or a fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError(f"{field.name} is {value!r}; a key travels by https only, except to this machine itself")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _looks_like_a_key(text: str) -> bool:
+    return text.startswith(("sk-", "Bearer "))
