@@ -13,12 +13,12 @@ import attrs
 
 from headrace.admission.breaker import Breaker
 from headrace.admission.bucket import Bucket, Charge
-from headrace.admission.key import Key
 from headrace.admission.retry import Action, RetryBudget, action
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from headrace.admission.key import Key
     from headrace.models import Limits
     from headrace.records import Problem, Usage
 

@@ -5,7 +5,8 @@ import math
 import attrs
 import pytest
 
-from headrace.admission.pool import Cost, Key, Pool
+from headrace.admission.key import Key
+from headrace.admission.pool import Cost, Pool
 from headrace.models import Limits
 from headrace.records import Kind, Problem, Usage
 
