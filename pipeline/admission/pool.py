@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headrace.models import Limits
     from headrace.records import Problem, Usage
 
+SHORTEST_PAUSE_S = 0.01
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 
@@ -220,7 +221,12 @@ class Pool:
         # A burst that is refused as one counts once: only a refusal after the pause lengthens the next.
         if now >= self._paused_until:
             self._pauses += 1
-        wait = min(FIRST_PAUSE_S * 2 ** min(self._pauses - 1, 10), LONGEST_PAUSE_S) if retry_after_s is None else retry_after_s
+        longer = 2 ** min(self._pauses - 1, 10)
+        if retry_after_s is None:
+            wait = min(FIRST_PAUSE_S * longer, LONGEST_PAUSE_S)
+        else:
+            # A server that goes on refusing what it said could come is not asked as fast as the wire allows.
+            wait = max(retry_after_s, min(SHORTEST_PAUSE_S * longer, FIRST_PAUSE_S))
         self._paused_until = max(self._paused_until, now + wait)
 
     def _ended(self, booking: Booking) -> None:

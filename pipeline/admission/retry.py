@@ -58,13 +58,15 @@ class RetryPolicy:
     attempts: int = 4
     base_s: float = 1.0
     cap_s: float = 30.0
+    longest_hint_s: float = 120.0
+    """A server that asks for more is asked again after so long: its 5xx is no promise to be down till then."""
 
     def delay(self, attempts: int, retry_after_s: float | None, random: Random) -> float | None:
         """Seconds before the next attempt after so many; None when there is none left."""
         if attempts >= self.attempts:
             return None
         jittered = random.uniform(0, min(self.cap_s, self.base_s * 2**attempts))
-        return max(jittered, retry_after_s or 0.0)
+        return max(jittered, min(retry_after_s or 0.0, self.longest_hint_s))
 
 
 class RetryBudget:

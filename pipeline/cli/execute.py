@@ -50,6 +50,10 @@ def execute(job: Job) -> int:
     """
     try:
         return trio.run(_Run(job).main)
+    except KeyboardInterrupt:
+        # Before the signals had a receiver, and so before anything was sent.
+        _say("stopped before it began")
+        return 128 + signal.SIGINT
     except BaseExceptionGroup as group:
         # Several stages may fail for one reason; the first that we know by name tells it.
         named: BaseException | None = group.split(HeadraceError)[0]

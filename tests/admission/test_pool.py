@@ -179,3 +179,17 @@ def test_a_burst_that_is_refused_as_one_pauses_once() -> None:
     for booking in [studio.take(ONE, 0.0) for _ in range(20)]:
         studio.failed(booking, problem(Kind.SLOW_DOWN), 0.0)
     assert studio.earliest(ONE, 0.0) == 1.0
+
+
+def test_a_server_that_goes_on_refusing_without_a_wait_is_asked_less_and_less_often() -> None:
+    studio = pool()
+    now, starts = 0.0, []
+    for _ in range(12):
+        now = studio.earliest(ONE, now)
+        starts.append(now)
+        studio.failed(studio.take(ONE, now), problem(Kind.RATE_LIMITED, retry_after_s=0.0), now)
+    assert starts[1] == 0.01
+    assert starts[-1] - starts[-2] == pytest.approx(1.0)
+    studio.succeeded(studio.take(ONE, now), None, now)
+    studio.failed(studio.take(ONE, now + 60), problem(Kind.RATE_LIMITED, retry_after_s=0.0), now + 60)
+    assert studio.earliest(ONE, now + 60) == pytest.approx(now + 60.01)

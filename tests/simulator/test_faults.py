@@ -250,7 +250,7 @@ def test_a_call_that_a_limit_refused_uses_up_no_marker() -> None:
 
 def test_faults_by_probability_come_as_often_as_they_should_and_the_same_in_every_run() -> None:
     chances = {"server_error": 0.2, "reset": 0.1}
-    rng = random.Random(0)  # noqa: S311 - a test's dice
+    rng = random.Random(0)
     picked = [pick("a fox", 0, chances, rng) for _ in range(5000)]
     counts = Counter(picked)
     assert counts["server_error"] == pytest.approx(1000, rel=0.15)

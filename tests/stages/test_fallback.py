@@ -97,7 +97,7 @@ def api(root: Path, client: Refusing, limits: Limits | None = None) -> Api:
     gate = Gate([Pool("p", limits or Limits(), [Key("a")])])
     trio.lowlevel.spawn_system_task(gate.run)
     clients = cast("Mapping[str, Client]", {"a": client})
-    return Api(gate=gate, clients=clients, root=root, memory=ByteBudget(9), offload=inline, random=Random(0))  # noqa: S311 - jitter
+    return Api(gate=gate, clients=clients, root=root, memory=ByteBudget(9), offload=inline, random=Random(0))
 
 
 def test_the_first_rung_that_answers_ends_the_climb() -> None:

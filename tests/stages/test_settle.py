@@ -246,7 +246,7 @@ def test_a_budget_is_never_overspent_and_what_it_cannot_pay_is_skipped(
         budget, shop = Budget(most), Sells(failing)
         gate = Gate([Pool("p", Limits(images_per_minute=30, max_concurrency=4), [Key("a")])])
         trio.lowlevel.spawn_system_task(gate.run)
-        api = Api(gate=gate, clients={}, root=root, memory=ByteBudget(9), offload=inline, random=Random(0))  # noqa: S311 - jitter
+        api = Api(gate=gate, clients={}, root=root, memory=ByteBudget(9), offload=inline, random=Random(0))
 
         async def source() -> AsyncIterator[Estimated | Failure | Result]:
             for seq, cost in enumerate(costs):
@@ -280,7 +280,7 @@ def test_an_admitted_request_that_is_never_fetched_gives_its_permit_back() -> No
             root=None,  # type: ignore[arg-type]  # nothing is filed
             memory=ByteBudget(9),
             offload=inline,
-            random=Random(0),  # noqa: S311 - jitter
+            random=Random(0),
         )
 
         async def source() -> AsyncIterator[Estimated | Failure | Result]:
@@ -308,7 +308,7 @@ def test_two_lines_that_share_a_budget_give_back_what_each_of_them_set_aside() -
             root=None,  # type: ignore[arg-type]  # nothing is filed
             memory=ByteBudget(9),
             offload=inline,
-            random=Random(0),  # noqa: S311 - jitter
+            random=Random(0),
         )
         shop = Sells({0})
 
