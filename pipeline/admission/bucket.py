@@ -1,7 +1,7 @@
 """One limit a minute, kept at the client's door: paced by GCRA, and never exceeded in any window of a minute.
 
 GCRA (the generic cell rate algorithm, ITU-T I.371) spaces requests evenly: the only discipline with next to no refusals on servers that
-count by continuous buckets, by sliding logs and by fixed windows alike (benchmarks/limits.py). It forgives lateness up to a tolerance,
+count by continuous buckets, by sliding logs and by fixed windows alike. It forgives lateness up to a tolerance,
 and so alone it would let a little more than a minute's limit through in the first minute: an exact log of the last minute forbids that.
 """
 

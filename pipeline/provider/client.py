@@ -1,7 +1,7 @@
 """The HTTP client of one key: the only module that knows httpx.
 
 One small client a key, because a pool's bookkeeping grows with its connections: a request costs 1.3 ms of CPU at 16 connections and
-2.8 ms at 256 (benchmarks/throughput.py measures it here).
+2.8 ms at 256 (``benchmarks/throughput.py --at-once 256``).
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.assembly import Race
+    from headrace.simulator.settings import Discipline
 
 POOLS = (
     PoolSettings(name="small", images_per_minute=5, max_concurrency=2),
@@ -450,5 +451,29 @@ def test_a_picture_that_came_spoilt_is_in_the_cost_of_its_prompt(tmp_path: Path)
         assert cat.cost_usd == pytest.approx(3 * 0.006, rel=0.1)
         assert dog.cost_usd is not None
         assert dog.cost_usd > 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("discipline", ["continuous", "sliding", "fixed"])
+@pytest.mark.parametrize("limit", [5, 60, 600])
+def test_no_way_of_counting_a_minute_ever_refuses_a_call_and_nearly_all_of_it_is_used(
+    tmp_path: Path, discipline: Discipline, limit: int
+) -> None:
+    minutes = {5: 10, 60: 3, 600: 2}[limit]
+    pool = PoolSettings(name="p", images_per_minute=limit)
+    setup = Setup(folder=tmp_path, pools=(pool,), run={"max_in_flight": 4 * limit}, cache="off")
+    simulated = SimulatedPool(name="p", keys=("sk-sim-primary-p",), images_per_minute=limit, max_concurrency=None, discipline=discipline)
+    world = World(SimulatorSettings(pools=(simulated,), pictures="template"))
+
+    async def main() -> None:
+        async with setup.open(world) as race:
+            started = trio.current_time()
+            found = await results_of(race, Items(f"cat {n}" for n in range(minutes * limit)))
+            (books,) = race.statistics()
+        assert {result.status for result in found} == {Status.OK}
+        assert world.counts == {"ok": minutes * limit}
+        assert books.last_at is not None
+        assert (books.last_at - started) * 0.97 <= minutes * 60
 
     run(main)
