@@ -43,8 +43,9 @@ class Progress:
         line = Text(no_wrap=True, overflow="ellipsis")
         line.append(f"{counters.by_status[Status.OK]:,} ok", style="bold green")
         line.append(f"  {failed:,} failed", style="red" if failed else "dim")
-        line.append(f"  {counters.free:,} free  {sum(pool.in_flight for pool in pools):,} calls  {self._in_flight():,} in flight")
+        # What matters most stands first: a narrow terminal shows no more.
         line.append(f"  {counters.pictures_made * 60 / max(elapsed_s, 1.0):,.0f} pictures/min  ${counters.cost_usd:.4f}", style="cyan")
+        line.append(f"  {counters.free:,} free  {sum(pool.in_flight for pool in pools):,} calls  {self._in_flight():,} in flight")
         refused = sum(pool.refused for pool in pools)
         if refused:
             line.append(f"  {refused:,} refused (429)", style="yellow")
