@@ -6,11 +6,14 @@ a tenth of what a thread for it would cost. Several processes may share one fold
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import secrets
 import shutil
 import sqlite3
 import time
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +25,13 @@ from headrace.log import log
 from headrace.records import Picture, Usage
 
 if TYPE_CHECKING:
-    import os
+    from collections.abc import Iterator
 
+_FILE = "answers.sqlite"
 _SCHEMA_VERSION = 1
 _BUSY_S = 30.0
+_READ_S = 1.0
+"""A reader waits for nobody but, for an instant, whoever sets the log up or starts it anew; to give up then would be to pay again."""
 _SCHEMA = """
 create table if not exists answer (
     key text primary key,
@@ -59,21 +65,15 @@ class Store:
     def __init__(self, folder: str | os.PathLike[str], ttl_s: float) -> None:
         self._ttl_s = ttl_s
         try:
-            self._folder = folder = Path(folder).expanduser()
-            private_folder(folder)
-            self._db = sqlite3.connect(folder / "answers.sqlite", timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            (folder / "answers.sqlite").chmod(0o600)
-            self._db.execute("pragma journal_mode=wal")
-            self._reading = sqlite3.connect(folder / "answers.sqlite", timeout=0, isolation_level=None)
-            # A power cut may lose the last answers from the cache, never its integrity.
-            self._db.execute("pragma synchronous=normal")
-            (version,) = self._db.execute("pragma user_version").fetchone()
-            if version not in (0, _SCHEMA_VERSION):
-                raise UsageError(
-                    f"the cache in {folder} has version {version}, this headrace reads {_SCHEMA_VERSION}; choose another folder"
-                )
-            self._db.execute(_SCHEMA)
-            self._db.execute(f"pragma user_version={_SCHEMA_VERSION}")
+            self._folder = Path(folder).expanduser()
+            private_folder(self._folder)
+            with ExitStack() as opened, _alone(self._folder):
+                self._db = opened.enter_context(closing(self._connect(timeout=_BUSY_S)))
+                (self._folder / _FILE).chmod(0o600)
+                self._db.execute("pragma journal_mode=wal")
+                self._reading = opened.enter_context(closing(self._connect(timeout=_READ_S)))
+                self._prepare()
+                self._opened = opened.pop_all()
         except (OSError, ValueError, RuntimeError, sqlite3.Error) as error:
             raise UsageError(f"the cache in {folder} cannot be used: {error}; choose another folder or --cache off") from None
 
@@ -115,8 +115,20 @@ class Store:
 
     def close(self) -> None:
         """Close the database."""
-        self._reading.close()
-        self._db.close()
+        self._opened.close()
+
+    def _connect(self, timeout: float) -> sqlite3.Connection:
+        # Writing happens in whichever worker thread is free, one at a time.
+        return sqlite3.connect(self._folder / _FILE, timeout=timeout, isolation_level=None, check_same_thread=False)
+
+    def _prepare(self) -> None:
+        # A power cut may lose the last answers from the cache, never its integrity.
+        self._db.execute("pragma synchronous=normal")
+        (version,) = self._db.execute("pragma user_version").fetchone()
+        if version not in (0, _SCHEMA_VERSION):
+            raise ValueError(f"it has version {version}, and this headrace reads {_SCHEMA_VERSION}")
+        self._db.execute(_SCHEMA)
+        self._db.execute(f"pragma user_version={_SCHEMA_VERSION}")
 
     def _place(self, source: Path, target: Path, picture: Picture) -> bool:
         # One file under two names where the file system can: a cache of pictures must not double the disk.
@@ -135,6 +147,17 @@ class Store:
         except OSError as error:
             raise OutputError(f"{wanted} cannot be written: {error.strerror}") from error
         return True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    # SQLite does not wait for its lock where two processes make the same new file a write-ahead log at once.
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _entry(origin: str, pictures: str, tokens_in: int | None, tokens_out: int | None, cost_usd: float | None) -> Entry:

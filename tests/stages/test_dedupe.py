@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -33,7 +33,7 @@ from headrace.stages.dedupe import Dedupe
 from headrace.stages.settle import Settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
     from pathlib import Path
 
     from trio import MemoryReceiveChannel, MemorySendChannel
@@ -144,11 +144,14 @@ class Lines:
 
 
 @pytest.fixture
-def lines(tmp_path: Path) -> Callable[[Painter], Lines]:
-    def make(painter: Painter) -> Lines:
-        return Lines(Answers(Store(tmp_path / "cache", 1e6), tmp_path, inline), painter)
+def lines(tmp_path: Path) -> Iterator[Callable[[Painter], Lines]]:
+    with ExitStack() as stores:
 
-    return make
+        def make(painter: Painter) -> Lines:
+            store = stores.enter_context(closing(Store(tmp_path / "cache", 1e6)))
+            return Lines(Answers(store, tmp_path, inline), painter)
+
+        yield make
 
 
 def test_prompts_equal_to_one_in_flight_wait_for_it_and_share_its_picture(tmp_path: Path, lines: Callable[[Painter], Lines]) -> None:
