@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +46,7 @@ from headrace.stages.settle import Settle
 from headrace.stages.sink import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from headrace.admission.pool import PoolStatistics
     from headrace.budget import Purse
@@ -92,8 +92,11 @@ class Race:
         """Run one line over ``items``: texts, mappings of the input contract, or :class:`headrace.lines.Line`.
 
         Raises:
+            UsageError: ``items`` is one prompt in place of many.
             StoppedError: when the results end because no key can work any more or the budget is spent.
         """
+        if isinstance(items, str | bytes | Mapping):
+            raise UsageError("this is one prompt; give an iterable of prompts, such as a list of one")
         async with AsyncExitStack() as stack:
             pulled = items if isinstance(items, AsyncIterable) else await stack.enter_async_context(aclosing(iterate(items)))
             slots = trio.Semaphore(self.max_in_flight, max_value=self.max_in_flight)

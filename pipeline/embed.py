@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from headrace.assembly import open_race
+from headrace.errors import UsageError
 from headrace.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def generate(prompts: Iterable[str | Mapping[str, Any]], settings: Settings | No
         OutputError: pictures cannot be written.
         Exception: what ``prompts`` raised, after the results of everything that was read before.
     """
+    if trio.lowlevel.in_trio_run():
+        raise UsageError("headrace.generate() would block trio's event loop; use headrace.open() there")
     line = _Line(prompts, settings or Settings.load())
     try:
         while (result := line.following()) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import trio
@@ -37,6 +38,8 @@ class LineWriter:
         self._failed = failed
         self.error: OutputError | None = None
         self.lines = 0
+        if path is None and sys.stdout is None:
+            raise OutputError("stdout cannot be written: it is closed; name a file with -o")
         try:
             self._handle = _STDOUT if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -48,7 +51,7 @@ class LineWriter:
             return
         try:
             # A reader that is slow or gone must not stop the event loop.
-            await trio.to_thread.run_sync(_write, self._handle, b"".join(map(line, results)))
+            await trio.to_thread.run_sync(_write, self._handle, b"".join(map(line, results)), abandon_on_cancel=True)
         except OSError as error:
             why = "its reader has gone" if isinstance(error, BrokenPipeError) else error.strerror
             self.error = OutputError(f"{self._name} cannot be written after {self.lines} lines: {why}")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from headrace.settings import AlternativeSettings
 
 
+_WHATEVER_THE_QUALITY = frozenset({Kind.NO_POOL, Kind.MODEL_NOT_FOUND})
+
+
 class Rung(Protocol):
     """One thing to try."""
 
@@ -37,8 +40,7 @@ class ReducedQuality:
 
     async def climb(self, failure: Failure) -> Answer | Failure:
         """Try cheaper requests in turn."""
-        # Where no key works any more, a cheaper request does not either.
-        if failure.estimated is None or failure.problem.kind is Kind.NO_POOL:
+        if failure.estimated is None or failure.problem.kind in _WHATEVER_THE_QUALITY:
             return failure
         for request in _cheaper(failure.estimated.request):
             outcome = await _try(self.api, failure, request, self.estimator, Strategy.REDUCED_QUALITY)

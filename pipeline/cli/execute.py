@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -14,7 +15,7 @@ import trio
 
 from headrace.assembly import open_race
 from headrace.embed import lone
-from headrace.errors import HeadraceError, StoppedError
+from headrace.errors import HeadraceError, StoppedError, UsageError
 from headrace.lines import open_input, read_lines
 from headrace.observe.counters import Counters
 from headrace.observe.summary import summary
@@ -73,7 +74,10 @@ class _Run:
 
     async def main(self) -> int:
         job = self._job
+        if job.source == "-" and sys.stdin is None:
+            raise UsageError("stdin is closed; name a file with one prompt a line, or pipe prompts in")
         handle = _STDIN if job.source == "-" else open_input(Path(job.source))
+        _refuse_to_overwrite(handle, job.output)
         if handle == _STDIN and sys.stdin is not None and os.isatty(_STDIN):
             _say("reading prompts from the terminal, one a line; Ctrl-D ends them")
         started = trio.current_time()
@@ -137,6 +141,15 @@ class _Run:
             _say("the same command goes on from here: what was answered is in the cache and not paid for again")
         if self._counters.pictures_made or self._counters.free:
             _say(f"pictures: {Path(self._job.settings.run.out_dir) / 'images'}")
+
+
+def _refuse_to_overwrite(handle: int, output: str) -> None:
+    try:
+        there, source = os.stat(output), os.fstat(handle)  # noqa: PTH116 - beside a descriptor
+    except OSError:
+        return
+    if output != "-" and os.path.samestat(there, source) and stat.S_ISREG(source.st_mode):
+        raise UsageError(f"{output} holds the prompts; choose another file for the results")
 
 
 def _say(text: str) -> None:

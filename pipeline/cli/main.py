@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -46,8 +48,31 @@ app.command()(models)
 
 def main() -> None:
     """Run the command; a :class:`HeadraceError` is one line on stderr and its exit code."""
+    _keep_the_standard_numbers()
     try:
         app()
     except HeadraceError as error:
-        typer.echo(f"headrace: {error}", err=True)
+        with suppress(OSError):
+            typer.echo(f"headrace: {error}", err=True)
         sys.exit(error.exit_code)
+    finally:
+        _let_stderr_go()
+
+
+def _keep_the_standard_numbers() -> None:
+    # A descriptor that was closed would be given to the next file that is opened, and results written into that.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for as long as the process lives
+
+
+def _let_stderr_go() -> None:
+    # What a full disk did not take would change the exit status to 120.
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,10 +23,8 @@ def simulate(
 
     Any key is taken; all keys share the limits, as keys of one organisation do. A prompt that contains [[fault:NAME]] gets that fault.
     """
-    import trio  # noqa: PLC0415 - see main.py
-
-    from headrace.errors import UsageError  # noqa: PLC0415
-    from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app, serve  # noqa: PLC0415
+    from headrace.errors import UsageError  # noqa: PLC0415 - see main.py
+    from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app  # noqa: PLC0415
 
     pool = SimulatedPool(
         name="simulated",
@@ -48,20 +46,41 @@ def simulate(
         app = make_app(World(settings))
     except ValueError as error:
         raise UsageError(str(error)) from None
+    _serve(app, port)
+    typer.echo("headrace: the simulated API has ended", err=True)
+
+
+def _serve(app: Any, port: int) -> None:
+    import signal  # noqa: PLC0415 - see main.py
+
+    import trio  # noqa: PLC0415
+
+    from headrace.embed import lone  # noqa: PLC0415
+    from headrace.errors import UsageError  # noqa: PLC0415
+    from headrace.simulator import serve  # noqa: PLC0415
+
+    stopping = trio.CancelScope()
 
     async def serving() -> None:
-        async with trio.open_nursery() as nursery:
-            bound = await nursery.start(serve, app, "127.0.0.1", port)
-            typer.echo(f"headrace: an Images API listens on 127.0.0.1:{bound}; Ctrl-C ends it. To use it:", err=True)
-            typer.echo(f"  export OPENAI_BASE_URL=http://127.0.0.1:{bound}/v1 OPENAI_API_KEY=any", err=True)
-            typer.echo(f"  its books: http://127.0.0.1:{bound}/_simulator/bill and /_simulator/counts", err=True)
+        with stopping:
+            async with trio.open_nursery() as nursery:
+                bound = await nursery.start(serve, app, "127.0.0.1", port)
+                with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+                    typer.echo(f"headrace: an Images API listens on 127.0.0.1:{bound}; Ctrl-C ends it. To use it:", err=True)
+                    typer.echo(f"  export OPENAI_BASE_URL=http://127.0.0.1:{bound}/v1 OPENAI_API_KEY=any", err=True)
+                    typer.echo(f"  its books: http://127.0.0.1:{bound}/_simulator/bill and /_simulator/counts", err=True)
+                    await anext(received)
+                    stopping.cancel()
 
     try:
         trio.run(serving)
-    except* KeyboardInterrupt:
-        typer.echo("headrace: the simulated API has ended", err=True)
-    except* OSError as group:
-        raise UsageError(f"port {port} cannot be used: {group.exceptions[0]}; choose another with --port") from None
+    except BaseExceptionGroup as group:
+        # An answer that is cut off by the end makes hypercorn break its own protocol: that is no news.
+        if not stopping.cancel_called:
+            refused = group.subgroup(OSError)
+            if refused is None:
+                raise
+            raise UsageError(f"port {port} cannot be used: {lone(refused)}; choose another with --port") from None
 
 
 def _fault(text: str) -> tuple[str, float]:

@@ -57,6 +57,8 @@ class Client:
             # A redirect would take the key along.
             follow_redirects=False,
             transport=transport,
+            # Plain http is for this machine alone: a proxy would be another one, and get the key.
+            mounts={"http://": None},
         )
 
     async def post(self, request: Request, lease: Lease) -> Reply | Problem:

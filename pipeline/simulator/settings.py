@@ -88,5 +88,5 @@ class SimulatorSettings:
             if found and found.most_common(1)[0][1] > 1:
                 raise ValueError(f"two pools have the same {what}")
         chances = self.faults.values()
-        if any(chance < 0 for chance in chances) or math.fsum(chances) > 1:
+        if not (all(chance >= 0 for chance in chances) and math.fsum(chances) <= 1):  # written so that NaN fails
             raise ValueError("the probabilities of the faults are to be at least 0, and at most 1 together")

@@ -184,10 +184,10 @@ def test_reduced_quality_stops_where_policy_forbids(tmp_path: Path) -> None:
     run(main)
 
 
-def test_a_cheaper_request_is_not_tried_where_no_key_works_or_nothing_was_estimated(tmp_path: Path) -> None:
+def test_a_cheaper_request_is_not_tried_where_it_cannot_help(tmp_path: Path) -> None:
     async def main() -> None:
         rung = ReducedQuality(api(tmp_path, Refusing()), "vendor")
-        for given in (failure(Kind.NO_POOL), attrs.evolve(failure(), estimated=None)):
+        for given in (failure(Kind.NO_POOL), failure(Kind.MODEL_NOT_FOUND), attrs.evolve(failure(), estimated=None)):
             assert await rung.climb(given) is given
 
     run(main)

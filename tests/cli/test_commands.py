@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from headrace.models import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from subprocess import CompletedProcess, Popen
+
+    from headrace.simulator import World
+
+GRACE_S = 15.0
+
+
+def test_the_version_is_that_of_the_distribution(headrace: Callable[..., CompletedProcess[str]]) -> None:
+    ended = headrace("--version")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"headrace {version('headrace')}\n", "")
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("simulate",), ("init",), ("models",)])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_every_command_explains_itself(headrace: Callable[..., CompletedProcess[str]], command: tuple[str, ...], flag: str) -> None:
+    ended = headrace(*command, flag)
+    assert ended.returncode == 0
+    assert re.match(rf"Usage: .*{' '.join(('headrace', *command))} ", ended.stdout)
+    assert ended.stderr == ""
+
+
+def test_the_help_of_run_has_every_option_of_the_contract(headrace: Callable[..., CompletedProcess[str]]) -> None:
+    text = headrace("run", "--help").stdout
+    options = (
+        "--output --out-dir --config --format --model --size --quality --n --output-format --profile --tier --simulate --ordered "
+        "--max-cost --max-in-flight --cache --drain --progress --log-level --log-format"
+    )
+    assert [option for option in options.split() if not re.search(rf"{option}\b", text)] == []
+
+
+def test_help_waits_for_no_library_that_only_a_run_needs() -> None:
+    code = (
+        "import sys; sys.argv = ['headrace', *sys.argv[1:]]\n"
+        "from headrace.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('trio', 'httpx', 'PIL', 'rich', 'attrs', 'structlog', 'sqlite3') if name in sys.modules])"
+    )
+    for arguments in (("--help",), ("run", "--help"), ("--version",)):
+        command = [sys.executable, "-c", code, *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=GRACE_S, check=True)  # noqa: S603 - our own command
+        assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_models_lists_every_model_with_its_end_of_life(
+    headrace: Callable[..., CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    ended = headrace("models")
+    assert ended.returncode == 0
+    assert all(name in ended.stdout for name in catalogue().models)
+    assert "2026-10-23" in ended.stdout
+    assert "\x1b" not in ended.stdout
+
+
+# ---- init -----------------------------------------------------------------------------------------------------------
+
+
+def test_init_writes_a_configuration_that_runs_as_it_is(
+    headrace: Callable[..., CompletedProcess[str]], lines_of: Callable[[str], list[dict[str, Any]]], tmp_path: Path, world: World
+) -> None:
+    assert headrace("init", "new.toml").returncode == 0
+    (tmp_path / "in").write_text(f"{tmp_path} a fox\n")
+    simulated = headrace("run", "in", "-c", "new.toml", "--simulate", "--cache", "off")
+    assert [line["status"] for line in lines_of(simulated.stdout)] == ["ok"]
+    assert world.bill[f"{tmp_path} a fox"] == 0
+    real = headrace("run", "in", "-c", "new.toml")
+    assert [line["status"] for line in lines_of(real.stdout)] == ["ok"]
+    assert world.bill[f"{tmp_path} a fox"] == 1
+
+
+def test_every_example_in_the_configuration_can_be_used(headrace: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
+    assert headrace("init", "new.toml").returncode == 0
+    text = re.sub(r"^# (?=\S+ = |\[)", "", (tmp_path / "new.toml").read_text(), flags=re.MULTILINE)
+    text = text.replace('background = "transparent"', "").replace("output_compression = 85", "")
+    assert {"pool", "key", "fallback"} <= tomllib.loads(text).keys()
+    (tmp_path / "new.toml").write_text(text)
+    (tmp_path / "in").write_text("")
+    ended = headrace("run", "in", "-c", "new.toml", "--simulate")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_init_keeps_a_file_that_is_there_unless_it_is_forced(headrace: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
+    (tmp_path / "new.toml").write_text("mine")
+    ended = headrace("init", "new.toml")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "headrace: new.toml is there already; choose another name or add --force\n"
+    assert (tmp_path / "new.toml").read_text() == "mine"
+    assert headrace("init", "new.toml", "--force").returncode == 0
+    assert "[request]" in (tmp_path / "new.toml").read_text()
+
+
+def test_init_that_cannot_write_is_74(headrace: Callable[..., CompletedProcess[str]]) -> None:
+    ended = headrace("init", "missing/new.toml")
+    assert (ended.returncode, ended.stderr) == (74, "headrace: missing/new.toml cannot be written: No such file or directory\n")
+    assert headrace("init", "/dev/full", "--force").returncode == 74
+
+
+# ---- simulate -------------------------------------------------------------------------------------------------------
+
+
+def listening(process: Popen[str]) -> int:
+    assert process.stderr is not None
+    found = re.search(r"127\.0\.0\.1:(\d+)", process.stderr.readline())
+    assert found is not None
+    return int(found[1])
+
+
+def post(port: int, prompt: str) -> Any:
+    body = json.dumps({"prompt": prompt, "model": "gpt-image-2.5-flare", "quality": "low"}).encode()
+    headers = {"Authorization": "Bearer sk-any-key", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/images/generations", body, headers)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=GRACE_S) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_simulate_answers_until_it_is_stopped(started: Callable[..., Any], number: signal.Signals) -> None:
+    with started("simulate", "--port", "0", "--time-scale", "0") as process:
+        port = listening(process)
+        assert len(post(port, "a fox")["data"]) == 1
+        with pytest.raises(urllib.error.HTTPError, match="429"):
+            post(port, "[[fault:insufficient_quota]]")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=GRACE_S)
+    assert process.returncode in (0, 128 + number, -number if number is signal.SIGTERM else 0)
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_a_port_that_is_in_use_is_one_line(started: Callable[..., Any], base_url: str) -> None:
+    port = base_url.partition("127.0.0.1:")[2].partition("/")[0]
+    with started("simulate", "--port", port) as process:
+        out, err = process.communicate(timeout=GRACE_S)
+    assert (process.returncode, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"headrace: port {port} cannot be used: ")
+
+
+@pytest.mark.parametrize(
+    "fault", ["server_error", "server_error=often", "server_error=2", "server_error=-1", "server_error=nan", "no_such=0.1"]
+)
+def test_a_fault_that_cannot_be_is_one_line(
+    headrace: Callable[..., CompletedProcess[str]], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("it was served")
+
+    monkeypatch.setattr("trio.run", never)
+    ended = headrace("simulate", "--port", "0", "--fault", fault)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
