@@ -79,10 +79,9 @@ class _Line:
     def following(self) -> Result | None:
         """The next result; None behind the last one. Raises what ended the line."""
         if self._results is not None and self._token is not None:
-            try:
+            # Where the line broke, its own error says why.
+            with suppress(trio.ClosedResourceError, trio.RunFinishedError, trio.Cancelled):
                 return trio.from_thread.run(_next_of, self._results, trio_token=self._token)
-            except (trio.ClosedResourceError, trio.RunFinishedError, trio.Cancelled):
-                pass  # the line broke: its own error says why
         self._thread.join()
         if self._error is not None:
             raise self._error

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from headrace.models import Limits
+    from headrace.simulator import SimulatedPool
 
 NO_KEY = (
     f"there is no API key: set {KEY_VARIABLE}, or name one in a configuration file ('headrace init' writes it), "
@@ -108,9 +109,16 @@ def room(limits: Sequence[Limits]) -> int:
 
 def simulated_app(owners: Sequence[Owner]) -> Any:
     """The embedded simulator with the limits and the keys of these owners."""
-    from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app  # noqa: PLC0415 - only a simulation pays for it
+    from headrace.simulator import SimulatorSettings, World, make_app  # noqa: PLC0415 - only a simulation pays for it
 
-    pools = tuple(
+    return make_app(World(SimulatorSettings(pools=simulated_pools(owners), time_scale=SIMULATED_TIME_SCALE)))
+
+
+def simulated_pools(owners: Sequence[Owner]) -> tuple[SimulatedPool, ...]:
+    """The owners as the simulator takes them."""
+    from headrace.simulator import SimulatedPool  # noqa: PLC0415 - see above
+
+    return tuple(
         SimulatedPool(
             name=owner.name,
             keys=tuple(key.secret.reveal() for key in owner.keys),
@@ -121,4 +129,3 @@ def simulated_app(owners: Sequence[Owner]) -> Any:
         )
         for owner in owners
     )
-    return make_app(World(SimulatorSettings(pools=pools, time_scale=SIMULATED_TIME_SCALE)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.records import Failure, Kind, Match, Result, Status, Strategy
 
 if TYPE_CHECKING:
-    from headrace.records import Answer, Picture, Problem, Prompt, Request, Usage
+    from headrace.records import Answer, Picture, Problem, Prompt, Request
 
 _SKIPPED = frozenset({Kind.NO_POOL, Kind.OVER_BUDGET, Kind.INTERRUPTED})
 
@@ -88,21 +88,7 @@ def unreadable(seq: int, name: str | None, text: str | None, problem: Problem) -
     return Result(seq=seq, id=name or str(seq), prompt=text, status=Status.FAILED, error=problem)
 
 
-def _ok(
-    prompt: Prompt,
-    strategy: Strategy,
-    pictures: tuple[Picture, ...],
-    request: Request,
-    *,
-    key: str | None = None,
-    attempts: int = 0,
-    usage: Usage | None = None,
-    cost_usd: float | None = 0.0,
-    saved_usd: float | None = 0.0,
-    latency_s: float | None = None,
-    waited_s: float = 0.0,
-    match: Match | None = None,
-) -> Result:
+def _ok(prompt: Prompt, strategy: Strategy, pictures: tuple[Picture, ...], request: Request, **more: Any) -> Result:
     return Result(
         seq=prompt.seq,
         id=prompt.id,
@@ -113,13 +99,6 @@ def _ok(
         model=request.model,
         size=request.size,
         quality=request.quality,
-        key=key,
-        attempts=attempts,
-        usage=usage,
-        cost_usd=cost_usd,
-        saved_usd=saved_usd,
-        latency_s=latency_s,
-        waited_s=waited_s,
-        match=match,
         metadata=prompt.metadata,
+        **more,
     )

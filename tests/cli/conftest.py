@@ -7,15 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from subprocess import CompletedProcess, Popen
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trio
 
 from headrace.cli.main import main
-from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app, serve
+from headrace.simulator import SimulatedPool, SimulatorSettings, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +38,7 @@ def second_key() -> str:
 
 
 @pytest.fixture(scope="session")
-def api() -> Iterator[tuple[str, World]]:
+def api(on_loopback: Callable[[World], str]) -> tuple[str, World]:
     """An API on loopback for the whole session: its base URL and its books."""
     pools = tuple(
         SimulatedPool(name=name, keys=(key,), images_per_minute=None, max_concurrency=None)
@@ -47,28 +46,7 @@ def api() -> Iterator[tuple[str, World]]:
     )
     # A picture takes 10 ms; a slow body 1.2 s.
     world = World(SimulatorSettings(pools=pools, latency_s=0.5, sigma=0, time_scale=0.02, pictures="template"))
-    listening = threading.Event()
-    found: dict[str, Any] = {}
-
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            found["port"] = await nursery.start(serve, make_app(world), "127.0.0.1", 0)
-            found["end"] = nursery.cancel_scope.cancel
-            found["token"] = trio.lowlevel.current_trio_token()
-            listening.set()
-
-    def run() -> None:
-        # hypercorn breaks its own protocol where an answer is cancelled in the middle; at the end that is nobody's business.
-        with suppress(BaseExceptionGroup):
-            trio.run(main)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert listening.wait(PATIENCE_S)
-    yield f"http://127.0.0.1:{found['port']}/v1", world
-    found["token"].run_sync_soon(found["end"])
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
+    return on_loopback(world), world
 
 
 @pytest.fixture(scope="session")

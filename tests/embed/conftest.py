@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trio
 
 from headrace.settings import CacheSettings, KeySettings, PoolSettings, ProviderSettings, RunSettings, Settings
-from headrace.simulator import SimulatorSettings, World, make_app, serve
+from headrace.simulator import SimulatorSettings, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,32 +16,11 @@ PATIENCE_S = 20.0
 
 
 @pytest.fixture(scope="session")
-def api() -> Iterator[tuple[str, World]]:
+def api(on_loopback: Callable[[World], str]) -> tuple[str, World]:
     """An API on loopback for the whole session: its base URL and its books."""
     # A picture takes 10 ms; a slow body 0.3 s.
     world = World(SimulatorSettings(latency_s=2.0, sigma=0, time_scale=0.005, pictures="template"))
-    listening = threading.Event()
-    found: dict[str, Any] = {}
-
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            found["port"] = await nursery.start(serve, make_app(world), "127.0.0.1", 0)
-            found["end"] = nursery.cancel_scope.cancel
-            found["token"] = trio.lowlevel.current_trio_token()
-            listening.set()
-
-    def run() -> None:
-        # hypercorn breaks its own protocol where an answer is cancelled in the middle; at the end that is nobody's business.
-        with suppress(BaseExceptionGroup):
-            trio.run(main)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert listening.wait(PATIENCE_S)
-    yield f"http://127.0.0.1:{found['port']}/v1", world
-    found["token"].run_sync_soon(found["end"])
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
+    return on_loopback(world), world
 
 
 @pytest.fixture(scope="session")

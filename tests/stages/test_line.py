@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from headrace.assembly import open_race
 from headrace.errors import OutputError, StoppedError, UsageError
 from headrace.offload import inline
-from headrace.owners import simulated_owners
+from headrace.owners import simulated_owners, simulated_pools
 from headrace.records import Kind, Result, Status, Strategy
 from headrace.settings import (
     AlternativeSettings,
@@ -66,18 +66,7 @@ class Setup:
             *simulated_owners(self.pools, ()),
             *(simulated_owners(alternative.pool, alternative.key, "alternative") if alternative else ()),
         ]
-        simulated = [
-            SimulatedPool(
-                name=owner.name,
-                keys=tuple(key.secret.reveal() for key in owner.keys),
-                images_per_minute=owner.limits.images_per_minute,
-                tokens_per_minute=owner.limits.tokens_per_minute,
-                requests_per_minute=owner.limits.requests_per_minute,
-                max_concurrency=owner.limits.max_concurrency,
-            )
-            for owner in owners
-        ]
-        return World(SimulatorSettings(pools=tuple(simulated), pictures="template"))
+        return World(SimulatorSettings(pools=simulated_pools(owners), pictures="template"))
 
     def settings(self) -> Settings:
         return Settings(
