@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from headrace.admission.gate import Gate, Permit
+    from headrace.budget import Purse
     from headrace.offload import Offload
     from headrace.provider.client import Client
     from headrace.provider.failures import Reply
@@ -62,10 +63,17 @@ class Api:
             return Failure(prompt=estimated.prompt, estimated=estimated, problem=permit, trail=trail)
         return Admitted(estimated=estimated, permit=permit, waited_s=trail.waited_s + waited)
 
-    async def answer(self, admitted: Admitted, strategy: Strategy, before: Trail | None = None) -> Answer | Failure:
+    async def answer(
+        self,
+        admitted: Admitted,
+        strategy: Strategy,
+        before: Trail | None = None,
+        purse: Purse | None = None,
+    ) -> Answer | Failure:
         """Call until there are pictures or the request is given up; every permit is ended on the way.
 
-        ``before`` is what the prompt went through in requests that were given up already.
+        ``before`` is what the prompt went through in requests that were given up already; ``purse`` is asked before an attempt that
+        follows one that was billed.
         """
         before = before or Trail()
         estimated, permit, waited_s = admitted.estimated, admitted.permit, admitted.waited_s
@@ -76,13 +84,16 @@ class Api:
             ended = trio.current_time()
             counted = not isinstance(outcome, Problem) or action(outcome.kind) in (Action.RETRY, Action.GIVE_UP)
             attempts += counted
-            if isinstance(outcome, Problem) and outcome.kind is Kind.BAD_ANSWER and outcome.status == OK:
+            if isinstance(outcome, Problem) and outcome.billed:
                 spoilt_usd += estimated.cost_usd or 0.0
             trail = Trail(permit.key, attempts, waited_s, latency_s=ended - started, spoilt_usd=spoilt_usd)
             if not isinstance(outcome, Problem):
                 return _answer(estimated, strategy, trail, *outcome)
             delay = self._delay(outcome, attempts - before.attempts, permit)
-            if delay is None:
+            if delay is not None and outcome.billed and purse is not None:
+                short = purse.reserve(estimated.prompt.seq, spoilt_usd + (estimated.cost_usd or 0.0))
+                outcome = outcome if short is None else Problem(kind=Kind.OVER_BUDGET, message=short, retryable=True)
+            if delay is None or outcome.kind is Kind.OVER_BUDGET:
                 return Failure(prompt=estimated.prompt, estimated=estimated, problem=outcome, trail=trail)
             await trio.sleep(delay)
             following = await self.gate.acquire(_cost(estimated))

@@ -115,7 +115,7 @@ class Race:
         settled = (
             prompts.then(Estimate(estimator=self.settings.provider.estimator, refuse_retired=self.refuse_retired))
             .then(Admission(self.primary, purse))
-            .then(Fetch(self.primary))
+            .then(Fetch(self.primary, purse))
             .then(Fallback(self._ladder(purse)))
             .then(Settle(self.answers, leads, purse, self._stop))
         )
@@ -137,7 +137,7 @@ class Race:
         rungs: list[Rung] = []
         for name in self.settings.fallback.ladder:
             if name == "reduced_quality":
-                rungs.append(ReducedQuality(self.primary, estimator))
+                rungs.append(ReducedQuality(self.primary, estimator, purse))
             elif self.alternative is not None and self.settings.fallback.alternative is not None:
                 rungs.append(AlternativeApi(self.alternative, self.settings.fallback.alternative, estimator, purse))
         return rungs

@@ -36,8 +36,9 @@ class Purse:
         if cost_usd is None:
             return f"its price is unknown, and the budget is ${budget.most_usd:g}"
         before = self._reserved.get(seq, 0.0)
-        if budget.spent_usd + budget.reserved_usd - before + cost_usd > budget.most_usd:
-            return f"the budget of ${budget.most_usd:g} is spent"
+        taken = budget.spent_usd + budget.reserved_usd - before
+        if taken + cost_usd > budget.most_usd:
+            return f"the budget of ${budget.most_usd:g} is spent: ${taken:.4f} is paid or set aside, and this takes ${cost_usd:.4f}"
         self._reserved[seq] = cost_usd
         budget.reserved_usd += cost_usd - before
         return None

@@ -136,6 +136,8 @@ class Problem:
     """True where the same line could succeed in another run."""
     retry_after_s: float | None = None
     """Seconds that the API asked to wait."""
+    billed: bool = False
+    """True where a picture was made and is billed, and yet none can be used."""
 
 
 @attrs.frozen(kw_only=True)
@@ -164,7 +166,7 @@ class Trail:
     latency_s: float | None = None
     """Seconds that the answering call took."""
     spoilt_usd: float = 0.0
-    """Estimated cost of answers that came with a 200 and no usable picture: the vendor has made and billed them."""
+    """Estimated cost of pictures that were made and billed and could not be used."""
 
 
 @attrs.frozen(kw_only=True)

@@ -56,15 +56,14 @@ def cached(prompt: Prompt, origin: str, pictures: tuple[Picture, ...], cost_usd:
 def failed(prompt: Prompt, failure: Failure) -> Result:
     """The line of a prompt without a picture; where it followed another one, the reason is the leader's."""
     mine = prompt is failure.prompt
-    request = failure.estimated.request if failure.estimated else prompt.request
     return Result(
         seq=prompt.seq,
         id=prompt.id,
         prompt=prompt.request.prompt,
         status=Status.SKIPPED if failure.problem.kind in _SKIPPED else Status.FAILED,
-        model=request.model,
-        size=request.size,
-        quality=request.quality,
+        model=prompt.request.model,
+        size=prompt.request.size,
+        quality=prompt.request.quality,
         key=failure.trail.key if mine else None,
         attempts=failure.trail.attempts if mine else 0,
         latency_s=failure.trail.latency_s if mine else None,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from headrace.admission.retry import CURABLE
 from headrace.estimate import estimate
 from headrace.models import AUTO, catalogue
 from headrace.records import Failure, Kind, Strategy
@@ -16,11 +15,11 @@ if TYPE_CHECKING:
 
     from headrace.api import Api
     from headrace.budget import Purse
-    from headrace.records import Answer, Estimated, Request
+    from headrace.records import Answer, Request
     from headrace.settings import AlternativeSettings
 
 
-_WHATEVER_THE_QUALITY = frozenset({Kind.NO_POOL, Kind.MODEL_NOT_FOUND})
+_LESS_WORK_HELPS = frozenset({Kind.SERVER_ERROR, Kind.OVERLOADED, Kind.TIMEOUT, Kind.BAD_ANSWER, Kind.TOO_LARGE})
 
 
 class Rung(Protocol):
@@ -33,21 +32,23 @@ class Rung(Protocol):
 
 @attrs.frozen
 class ReducedQuality:
-    """The same API with the next lower quality, then with the fewest tokens that keep the shape of the picture."""
+    """The same API with the next lower quality, then with the fewest tokens that keep the shape of the picture: an attempt each."""
 
     api: Api
     estimator: str
+    purse: Purse
 
     async def climb(self, failure: Failure) -> Answer | Failure:
-        """Try cheaper requests in turn."""
-        if failure.estimated is None or failure.problem.kind in _WHATEVER_THE_QUALITY:
+        """Try cheaper requests in turn, where less work for the server may be what helps."""
+        if failure.estimated is None or failure.problem.kind not in _LESS_WORK_HELPS:
             return failure
+        once = attrs.evolve(self.api, retry=attrs.evolve(self.api.retry, attempts=1))
         for request in _cheaper(failure.estimated.request):
-            outcome = await _try(self.api, failure, request, self.estimator, Strategy.REDUCED_QUALITY)
+            outcome = await _try(once, failure, request, self.estimator, Strategy.REDUCED_QUALITY, self.purse)
             if not isinstance(outcome, Failure):
                 return outcome
             failure = outcome
-            if failure.problem.kind not in CURABLE:
+            if failure.problem.kind not in _LESS_WORK_HELPS:
                 break
         return failure
 
@@ -73,11 +74,7 @@ class AlternativeApi:
         request = attrs.evolve(wanted, model=model.name, size=size, quality=quality)
         if model.problem(request) is not None:
             return failure
-        # It may cost more than what was set aside for the first API.
-        cost_usd = estimate(failure.prompt, request, self.estimator).cost_usd
-        if self.purse.reserve(failure.prompt.seq, cost_usd) is not None:
-            return failure
-        return await _try(self.api, failure, request, self.estimator, Strategy.ALTERNATIVE_API)
+        return await _try(self.api, failure, request, self.estimator, Strategy.ALTERNATIVE_API, self.purse)
 
 
 def _cheaper(request: Request) -> Iterator[Request]:
@@ -93,9 +90,12 @@ def _cheaper(request: Request) -> Iterator[Request]:
         yield smallest
 
 
-async def _try(api: Api, failure: Failure, request: Request, estimator: str, strategy: Strategy) -> Answer | Failure:
-    estimated: Estimated = estimate(failure.prompt, request, estimator)
+async def _try(api: Api, failure: Failure, request: Request, estimator: str, strategy: Strategy, purse: Purse) -> Answer | Failure:
+    estimated = estimate(failure.prompt, request, estimator)
+    cost_usd = None if estimated.cost_usd is None else estimated.cost_usd + failure.trail.spoilt_usd
+    if purse.reserve(failure.prompt.seq, cost_usd) is not None:
+        return failure
     admitted = await api.admit(estimated, failure.trail)
     if isinstance(admitted, Failure):
         return admitted
-    return await api.answer(admitted, strategy, failure.trail)
+    return await api.answer(admitted, strategy, failure.trail, purse)

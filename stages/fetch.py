@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from trio import MemoryReceiveChannel, MemorySendChannel
 
     from headrace.api import Api
+    from headrace.budget import Purse
     from headrace.records import Answer, Failure, Result
 
 
 class Fetch:
     """Gets every admitted request answered, or given up, by the first API."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, purse: Purse) -> None:
         self._api = api
+        self._purse = purse
 
     async def run(
         self,
@@ -37,4 +39,4 @@ class Fetch:
                         await sink.send(record)
 
     async def _fetch(self, admitted: Admitted, sink: MemorySendChannel[Answer | Failure | Result]) -> None:
-        await sink.send(await self._api.answer(admitted, Strategy.PRIMARY))
+        await sink.send(await self._api.answer(admitted, Strategy.PRIMARY, purse=self._purse))

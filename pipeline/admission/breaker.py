@@ -40,11 +40,13 @@ class Breaker:
             self._failed.append(failed)
             if len(self._failed) >= ENOUGH and sum(self._failed) * 2 > len(self._failed):
                 self.is_open, self.open_until = True, now + OPEN_S
+        elif not probe:
+            return  # a call from before it opened says nothing new
         elif not failed:
-            self.is_open, self.probing, self.failed_probes = False, False, 0
+            self.is_open, self.failed_probes = False, 0
             self.open_until = float("-inf")
             self._failed.clear()
-        elif probe:  # a failure of a call from before it opened says nothing new
+        else:
             self.failed_probes += 1
             self.open_until = now + OPEN_S
 

@@ -16,6 +16,8 @@ SHARE = 0.99
 """Part of the limit that is aimed at: what delays on the way compress is then still within it."""
 TOLERANCE_S = 1.0
 """So much of the rate may start at once, after the start or after a pause; it also makes up for late wake-ups."""
+LARGEST = 1.5
+"""The tolerance is at least so many times the largest request so far, in time."""
 SMALL_LIMIT = 60.0
 """Up to so many a minute one refusal costs more than a margin: no tolerance, and a second between two minutes."""
 SMALL_GUARD_S = 1.0
@@ -58,6 +60,9 @@ class Bucket:
 
     def take(self, cost: float, now: float) -> Charge:
         """Book a request that starts now."""
+        if self._tolerance:
+            # A tolerance below the largest request would let its pause be lost.
+            self._tolerance = max(self._tolerance, LARGEST * cost * self._second_cost)
         self._due = max(self._due, now) + cost * self._second_cost
         charge = Charge(now, cost)
         self._log.append(charge)

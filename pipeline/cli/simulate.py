@@ -67,7 +67,7 @@ def _serve(app: Any, port: int) -> None:
                 bound = await nursery.start(serve, app, "127.0.0.1", port)
                 with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
                     typer.echo(f"headrace: an Images API listens on 127.0.0.1:{bound}; Ctrl-C ends it. To use it:", err=True)
-                    typer.echo(f"  export OPENAI_BASE_URL=http://127.0.0.1:{bound}/v1 OPENAI_API_KEY=any", err=True)
+                    typer.echo(f"  export OPENAI_BASE_URL=http://127.0.0.1:{bound}/v1 OPENAI_API_KEY=sk-simulated-0123456789", err=True)
                     typer.echo(f"  its books: http://127.0.0.1:{bound}/_simulator/bill and /_simulator/counts", err=True)
                     await anext(received)
                     stopping.cancel()

@@ -48,26 +48,31 @@ def save(reply: Reply, request: Request, root: Path) -> tuple[tuple[Picture, ...
     except (ValueError, RecursionError):
         start = bytes(reply.body[:20]).lstrip()
         what = "an HTML page" if start.startswith(b"<") else "no complete JSON"
-        return _bad(reply, f"the answer is {what}")
+        return _bad(reply, f"the answer is {what}", billed=what != "an HTML page")
     if (error := error_inside(document)) is not None:
         inner = problem_of(Reply(reply.status, reply.headers, json.dumps({"error": error}).encode()))
-        return inner if inner.kind is not Kind.BAD_ANSWER else _bad(reply, f"an error inside a 200: {inner.message}")
+        return inner if inner.kind is not Kind.BAD_ANSWER else _bad(reply, f"an error inside a 200: {inner.message}", billed=False)
     try:
         # All of them are checked before the first is written: a bad one leaves nothing behind.
         checked = [(decoded, _check(decoded, request)) for decoded in _decoded(document, request.n)]
     except BadAnswerError as error:
-        return _bad(reply, str(error))
+        return _bad(reply, str(error), billed=bool(_items(document)))
     return tuple(_write(decoded, about, root) for decoded, about in checked), _usage(document)
 
 
-def _bad(reply: Reply, message: str) -> Problem:
-    return Problem(kind=Kind.BAD_ANSWER, message=message, status=reply.status, retryable=True)
+def _bad(reply: Reply, message: str, *, billed: bool) -> Problem:
+    return Problem(kind=Kind.BAD_ANSWER, message=message, status=reply.status, retryable=True, billed=billed)
+
+
+def _items(document: Any) -> list[Any]:
+    # Some compatible servers answer with the bare list.
+    items = document.get("data") if isinstance(document, dict) else document
+    return items if isinstance(items, list) else []
 
 
 def _decoded(document: Any, wanted: int) -> list[bytes]:
-    # Some compatible servers answer with the bare list.
-    items = document.get("data") if isinstance(document, dict) else document
-    if not isinstance(items, list) or not items:
+    items = _items(document)
+    if not items:
         raise BadAnswerError("the answer holds no pictures")
     if len(items) != wanted:
         raise BadAnswerError(f"the answer holds {len(items)} pictures, {wanted} were asked for")

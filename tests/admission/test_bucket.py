@@ -150,18 +150,19 @@ def test_a_cost_as_large_as_the_limit_waits_for_an_empty_minute() -> None:
 
 def test_a_correction_downward_gives_the_room_back() -> None:
     bucket = Bucket(6_000)
-    charge = bucket.take(990, 0.0)
-    assert bucket.earliest(1, 0.0) == pytest.approx(9.0)
+    _, _, charge = [bucket.take(990, 0.0) for _ in range(3)]
+    # Ten seconds of rate each, and a tolerance of one and a half of the largest.
+    assert bucket.earliest(1, 0.0) == pytest.approx(15.0)
     bucket.correct(charge, 297)
-    assert bucket.earliest(1, 0.0) == pytest.approx(2.0)
-    assert bucket.usage(0.0) == pytest.approx(297 / 6_000)
+    assert bucket.earliest(1, 0.0) == pytest.approx(8.0)
+    assert bucket.usage(0.0) == pytest.approx((2 * 990 + 297) / 6_000)
 
 
 def test_a_correction_upward_delays_what_comes_next() -> None:
     bucket = Bucket(6_000)
     charge = bucket.take(990, 0.0)
     bucket.correct(charge, 1_980)
-    assert bucket.earliest(1, 0.0) == pytest.approx(19.0)
+    assert bucket.earliest(1, 0.0) == pytest.approx(5.0)
     assert bucket.usage(0.0) == pytest.approx(1_980 / 6_000)
 
 

@@ -159,8 +159,8 @@ def test_without_a_ladder_failures_pass() -> None:
 
 def test_reduced_quality_asks_for_the_next_lower_quality_and_then_for_the_cheapest_of_that_shape(tmp_path: Path) -> None:
     async def main() -> None:
-        client = Refusing(Kind.MODEL_NOT_FOUND, Kind.MODEL_NOT_FOUND)
-        outcome = await ReducedQuality(api(tmp_path, client), "vendor").climb(failure())
+        client = Refusing(Kind.SERVER_ERROR, Kind.TIMEOUT)
+        outcome = await ReducedQuality(api(tmp_path, client), "vendor", Budget(None).line()).climb(failure())
         assert [request.quality for request in client.asked] == ["medium", "low"]
         assert client.asked[0].size == REQUEST.size
         width, height = map(int, client.asked[1].size.split("x"))
@@ -176,7 +176,7 @@ def test_reduced_quality_asks_for_the_next_lower_quality_and_then_for_the_cheape
 def test_reduced_quality_stops_where_policy_forbids(tmp_path: Path) -> None:
     async def main() -> None:
         client = Refusing(Kind.MODERATION_BLOCKED)
-        outcome = await ReducedQuality(api(tmp_path, client), "vendor").climb(failure())
+        outcome = await ReducedQuality(api(tmp_path, client), "vendor", Budget(None).line()).climb(failure())
         assert isinstance(outcome, Failure)
         assert outcome.problem.kind is Kind.MODERATION_BLOCKED
         assert len(client.asked) == 1
@@ -186,8 +186,8 @@ def test_reduced_quality_stops_where_policy_forbids(tmp_path: Path) -> None:
 
 def test_a_cheaper_request_is_not_tried_where_it_cannot_help(tmp_path: Path) -> None:
     async def main() -> None:
-        rung = ReducedQuality(api(tmp_path, Refusing()), "vendor")
-        for given in (failure(Kind.NO_POOL), failure(Kind.MODEL_NOT_FOUND), attrs.evolve(failure(), estimated=None)):
+        rung = ReducedQuality(api(tmp_path, Refusing()), "vendor", Budget(None).line())
+        for given in (failure(Kind.NO_POOL), failure(Kind.MODEL_NOT_FOUND), failure(Kind.NETWORK), attrs.evolve(failure(), estimated=None)):
             assert await rung.climb(given) is given
 
     run(main)
@@ -197,7 +197,7 @@ def test_a_request_too_large_for_every_limit_is_made_smaller(tmp_path: Path) -> 
     async def main() -> None:
         client = Refusing(Kind.MODERATION_BLOCKED)
         line = api(tmp_path, client, Limits(tokens_per_minute=ESTIMATED.tokens - 1))
-        await ReducedQuality(line, "vendor").climb(failure(Kind.TOO_LARGE))
+        await ReducedQuality(line, "vendor", Budget(None).line()).climb(failure(Kind.TOO_LARGE))
         assert [request.quality for request in client.asked] == ["medium"]
 
     run(main)

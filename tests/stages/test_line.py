@@ -429,17 +429,35 @@ def test_the_prompts_of_another_line_are_not_held_up_by_a_consumer_that_stalls(t
 
 def test_a_picture_that_came_spoilt_is_in_the_cost_of_its_prompt(tmp_path: Path) -> None:
     setup = Setup(folder=tmp_path)
+    texts = [
+        "a cat [[fault:truncated_png*2]]",
+        "a dog [[fault:truncated_json*1]]",
+        "a fox [[fault:server_error*2]]",
+        "an owl [[fault:html_200*2]]",
+    ]
 
     async def main() -> None:
         async with setup.open(setup.world()) as race:
-            texts = ["a cat [[fault:truncated_png*2]]", "a dog [[fault:empty_data]]", "a fox [[fault:server_error*2]]"]
-            cat, dog, fox = sorted(await results_of(race, Items(texts)), key=lambda result: result.seq)
-            assert race.budget.spent_usd == pytest.approx(sum(result.cost_usd or 0.0 for result in (cat, dog, fox)))
-        assert (cat.status, dog.status, fox.status) == (Status.OK, Status.FAILED, Status.OK)
-        assert fox.cost_usd == pytest.approx(0.006, rel=0.1)
-        assert cat.cost_usd == pytest.approx(3 * 0.006, rel=0.1)
-        assert dog.cost_usd is not None
-        assert dog.cost_usd > 0
+            found = sorted(await results_of(race, Items(texts)), key=lambda result: result.seq)
+            assert race.budget.spent_usd == pytest.approx(sum(result.cost_usd or 0.0 for result in found))
+        assert {result.status for result in found} == {Status.OK}
+        assert [round((result.cost_usd or 0.0) / 0.006) for result in found] == [3, 2, 1, 1]
+
+    run(main)
+
+
+def test_pictures_that_come_spoilt_again_and_again_do_not_overspend_the_budget(tmp_path: Path) -> None:
+    setup = Setup(folder=tmp_path, run={"max_cost_usd": 0.02})
+    world = setup.world()
+
+    async def main() -> None:
+        found: list[Result] = []
+        async with setup.open(world) as race, race.results(Items(["a cat [[fault:wrong_size]]"])) as results:
+            with pytest.raises(StoppedError, match="budget"):
+                await collect(results, found)
+        assert [(result.status, result.error and result.error.kind) for result in found] == [(Status.SKIPPED, Kind.OVER_BUDGET)]
+        assert sum(world.bill.values()) == 3
+        assert found[0].cost_usd == pytest.approx(3 * 0.006, rel=0.1)
 
     run(main)
 

@@ -170,7 +170,7 @@ def test_the_budget_counts_what_is_in_flight_at_its_estimate_and_what_is_done_at
     purse.settle(1, 0.25)
     assert budget.spent_usd == 0.25
     assert other.reserve(1, 0.75) is None
-    assert purse.reserve(3, 0.01) == "the budget of $1 is spent"
+    assert (purse.reserve(3, 0.01) or "").startswith("the budget of $1 is spent")
     other.settle(1, None)
     assert purse.reserve(3, 0.01) is None
 

@@ -80,7 +80,7 @@ def the_line(intake: Intake, answers: Answers, leads: Leads, api: Api, slots: tr
     source = flow(intake)
     assert_type(source, Flow[Prompt | Result])
     estimated = source.then(Dedupe(answers, leads, "")).then(Estimate(estimator="vendor", refuse_retired=True))
-    fetched = estimated.then(Admission(api, Budget(None).line())).then(Fetch(api))
+    fetched = estimated.then(Admission(api, Budget(None).line())).then(Fetch(api, Budget(None).line()))
     assert_type(fetched, Flow[Answer | Failure | Result])
     settled = fetched.then(Fallback(())).then(Settle(answers, leads, Budget(None).line(), print))
     assert_type(settled, Flow[Result])
@@ -89,12 +89,12 @@ def the_line(intake: Intake, answers: Answers, leads: Leads, api: Api, slots: tr
 
 def stages_in_a_wrong_order(intake: Intake, answers: Answers, leads: Leads, api: Api, slots: trio.Semaphore) -> None:
     estimate = Estimate(estimator="vendor", refuse_retired=True)
-    flow(intake).then(Fetch(api))  # type: ignore[arg-type]  # nothing was admitted
+    flow(intake).then(Fetch(api, Budget(None).line()))  # type: ignore[arg-type]  # nothing was admitted
     flow(intake).then(Admission(api, Budget(None).line()))  # type: ignore[arg-type]  # nothing was estimated
     flow(intake).then(Sink(slots))  # type: ignore[arg-type]  # prompts are no results
     flow(intake).then(Order())  # type: ignore[arg-type]  # prompts are no results
     flow(intake).then(estimate).then(Dedupe(answers, leads, ""))  # type: ignore[arg-type]  # it takes prompts
-    flow(intake).then(estimate).then(Fetch(api))  # type: ignore[arg-type]  # nothing was admitted
+    flow(intake).then(estimate).then(Fetch(api, Budget(None).line()))  # type: ignore[arg-type]  # nothing was admitted
     flow(intake).then(estimate).then(Settle(answers, leads, Budget(None).line(), print))  # type: ignore[arg-type]  # nothing was answered
     flow([1, 2])  # type: ignore[arg-type]  # a source is an async iterator
 
