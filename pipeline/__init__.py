@@ -9,19 +9,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headrace.assembly import Race
     from headrace.embed import generate, open  # noqa: A004 - the contract's name
     from headrace.errors import HeadraceError, OutputError, StoppedError, UsageError
+    from headrace.outcome import Results
     from headrace.records import Kind, Match, Picture, Problem, Result, Status, Strategy, Usage
-    from headrace.settings import Settings
+    from headrace.settings import (
+        AlternativeSettings,
+        CacheSettings,
+        FallbackSettings,
+        KeySettings,
+        PoolSettings,
+        ProviderSettings,
+        RequestSettings,
+        RunSettings,
+        Settings,
+    )
 
 __all__ = [
+    "AlternativeSettings",
+    "CacheSettings",
+    "FallbackSettings",
     "HeadraceError",
+    "KeySettings",
     "Kind",
     "Match",
     "OutputError",
     "Picture",
+    "PoolSettings",
     "Problem",
+    "ProviderSettings",
+    "Race",
+    "RequestSettings",
     "Result",
+    "Results",
+    "RunSettings",
     "Settings",
     "Status",
     "StoppedError",
@@ -36,7 +58,19 @@ _HOMES = {
     "embed": ("generate", "open"),
     "errors": ("HeadraceError", "OutputError", "StoppedError", "UsageError"),
     "records": ("Kind", "Match", "Picture", "Problem", "Result", "Status", "Strategy", "Usage"),
-    "settings": ("Settings",),
+    "assembly": ("Race",),
+    "outcome": ("Results",),
+    "settings": (
+        "AlternativeSettings",
+        "CacheSettings",
+        "FallbackSettings",
+        "KeySettings",
+        "PoolSettings",
+        "ProviderSettings",
+        "RequestSettings",
+        "RunSettings",
+        "Settings",
+    ),
 }
 
 

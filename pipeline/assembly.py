@@ -167,8 +167,11 @@ async def open_race(
     base_url = provider.base_url or environ.get(URL_VARIABLE) or VENDOR_URL
     alternative = settings.fallback.alternative
     vendors_own = urlsplit(base_url).hostname == VENDOR_HOST and not settings.run.simulate
+    today = datetime.now(UTC).date()
+    if alternative is not None and urlsplit(alternative.base_url).hostname == VENDOR_HOST:
+        catalogue().model(alternative.model).refuse_retired(today)
     if vendors_own:
-        catalogue().model(settings.request.model).refuse_retired(datetime.now(UTC).date())
+        catalogue().model(settings.request.model).refuse_retired(today)
     if settings.run.simulate:
         owners = simulated_owners(settings.pool, settings.key)
         others = simulated_owners(alternative.pool, alternative.key, "alternative") if alternative else ()

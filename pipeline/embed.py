@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from headrace.assembly import open_race
-from headrace.errors import UsageError
+from headrace.errors import UsageError, lone
 from headrace.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ async def open(settings: Settings | None = None) -> AsyncIterator[Race]:  # noqa
     """Open the APIs, the cache and the budget; ``race.results(source)`` then runs a line over prompts.
 
     ``source`` is an iterable or an async iterable (a channel of the caller's, for instance) of texts or of mappings with the keys of the
-    input contract. Lines opened in turn or beside each other share the limits, the cache and what is in flight.
+    input contract. Lines opened in turn or beside each other share the limits, the cache and what is in flight. What is raised inside
+    comes out as it is, unless several things were raised at once: then in an ``ExceptionGroup``.
 
     Args:
         settings: ``Settings.load()`` where absent.
@@ -33,15 +34,20 @@ async def open(settings: Settings | None = None) -> AsyncIterator[Race]:  # noqa
     Raises:
         UsageError: a key, a folder, a model or a limit cannot be used.
     """
-    async with open_race(settings or Settings.load()) as race:
-        yield race
+    try:
+        async with open_race(settings or Settings.load()) as race:
+            yield race
+    except BaseExceptionGroup as group:
+        # That there are nurseries inside is nothing that a caller's `except` should have to know.
+        raise lone(group) from None
 
 
 def generate(prompts: Iterable[str | Mapping[str, Any]], settings: Settings | None = None) -> Iterator[Result]:
     """Results of ``prompts``, as they come.
 
     The line runs in a thread of its own and works ahead of the caller by ``max_in_flight`` prompts and no more. ``prompts`` is read
-    lazily, from another thread. Leaving the loop early cancels what is in flight.
+    lazily and from other threads, so that results come while it blocks (for an SQLite cursor: ``check_same_thread=False``). Leaving
+    the loop early cancels what is in flight.
 
     Args:
         prompts: texts, or mappings with the keys of the input contract.
@@ -112,10 +118,3 @@ class _Line:
 
 async def _next_of(results: Results) -> Result | None:
     return await anext(results, None)
-
-
-def lone(error: BaseException) -> BaseException:
-    """The error itself where a group holds nothing else: a caller catches what it knows by name."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

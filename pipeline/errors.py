@@ -37,3 +37,10 @@ class OutputError(HeadraceError):
     """Results or pictures could not be written."""
 
     exit_code = 74
+
+
+def lone(error: BaseException) -> BaseException:
+    """The error itself where a group holds nothing else: a caller catches what it knows by name."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

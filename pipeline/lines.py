@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -82,12 +83,13 @@ def _line(number: int, data: bytearray) -> Line:
 
 
 async def _read(handle: int) -> bytes:
-    # A thread that is stuck in a read would hold the interpreter up at its end: pipes and terminals are waited for, files are not slow.
+    # A thread that is stuck in a read would hold the interpreter up at its end: pipes and terminals are waited for. Files are not slow,
+    # and kqueue would wait for more at their end.
     try:
-        await trio.lowlevel.wait_readable(handle)
-    except OSError:
-        try:
-            return await trio.to_thread.run_sync(os.read, handle, CHUNK)
-        except OSError as error:
-            raise UsageError(f"the input cannot be read: {error.strerror}") from None
-    return os.read(handle, CHUNK)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            with suppress(PermissionError):  # epoll's answer to /dev/null and its like, which are never waited for
+                await trio.lowlevel.wait_readable(handle)
+                return os.read(handle, CHUNK)
+        return await trio.to_thread.run_sync(os.read, handle, CHUNK)
+    except OSError as error:
+        raise UsageError(f"the input cannot be read: {error.strerror}") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from attrs.validators import deep_iterable, instance_of
 
 from headrace.errors import UsageError
 from headrace.models import AUTO, Limits, catalogue
@@ -183,13 +184,13 @@ class RunSettings:
 class Settings:
     """All settings; ``Settings()`` is what an empty file gives."""
 
-    request: RequestSettings = attrs.field(factory=RequestSettings)
-    provider: ProviderSettings = attrs.field(factory=ProviderSettings)
-    pool: tuple[PoolSettings, ...] = ()
-    key: tuple[KeySettings, ...] = ()
-    fallback: FallbackSettings = attrs.field(factory=FallbackSettings)
-    cache: CacheSettings = attrs.field(factory=CacheSettings)
-    run: RunSettings = attrs.field(factory=RunSettings)
+    request: RequestSettings = attrs.field(factory=RequestSettings, validator=instance_of(RequestSettings))
+    provider: ProviderSettings = attrs.field(factory=ProviderSettings, validator=instance_of(ProviderSettings))
+    pool: tuple[PoolSettings, ...] = attrs.field(default=(), validator=deep_iterable(instance_of(PoolSettings)))
+    key: tuple[KeySettings, ...] = attrs.field(default=(), validator=deep_iterable(instance_of(KeySettings)))
+    fallback: FallbackSettings = attrs.field(factory=FallbackSettings, validator=instance_of(FallbackSettings))
+    cache: CacheSettings = attrs.field(factory=CacheSettings, validator=instance_of(CacheSettings))
+    run: RunSettings = attrs.field(factory=RunSettings, validator=instance_of(RunSettings))
 
     def __attrs_post_init__(self) -> None:
         _check_owners(self.pool, self.key)

@@ -8,6 +8,7 @@ booked ahead of the calls that will use it.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
@@ -53,7 +54,9 @@ class Permit:
             after = self._pool.statistics(trio.current_time()).state
             log.info("call_failed", pool=self._pool.name, key=self.key, kind=problem.kind.value, status=problem.status)
             if after.partition(" ")[0] != before.partition(" ")[0]:
-                log.warning("pool_changed", pool=self._pool.name, key=self.key, state=after, because=problem.message)
+                # A pause is the course of things; what ends or holds back a pool is not.
+                level = logging.INFO if after.startswith(("paused", "ready")) else logging.WARNING
+                log.log(level, "pool_changed", pool=self._pool.name, key=self.key, state=after)
             self._gate.changed()
 
     def released(self) -> None:
@@ -91,13 +94,7 @@ class Gate:
         self.pools = tuple(pools)
         self._queue: OrderedDict[int, _Waiter] = OrderedDict()
         self._timer = trio.CancelScope()
-        self._closed: Problem | None = None
         self._living = len(self.pools)
-
-    @property
-    def alive(self) -> bool:
-        """Whether any pool can ever admit again."""
-        return any(pool.alive for pool in self.pools)
 
     async def run(self) -> None:
         """Wake up when the next waiting request is due; runs until cancelled, beside whatever uses the gate."""
@@ -125,11 +122,6 @@ class Gate:
             raise
         assert waiter.outcome is not None  # noqa: S101 - set before the event
         return waiter.outcome
-
-    def close(self, problem: Problem) -> None:
-        """Give everyone who waits, and everyone who comes, this problem instead of a permit."""
-        self._closed = problem
-        self.changed()
 
     def changed(self) -> None:
         """Let in whoever can start now, and set the alarm for the next."""
@@ -171,8 +163,8 @@ class Gate:
         return granted, wake_at
 
     def _told(self) -> Iterator[tuple[_Waiter, Problem]]:
-        # Whether anybody waits in vain can change only when a pool dies or the gate closes.
-        living = 0 if self._closed is not None else sum(pool.alive for pool in self.pools)
+        # Whether anybody waits in vain can change only when a pool dies.
+        living = sum(pool.alive for pool in self.pools)
         if living != self._living:
             self._living = living
             for waiter in self._queue.values():
@@ -180,8 +172,6 @@ class Gate:
                     yield waiter, problem
 
     def _hopeless(self, cost: Cost) -> Problem | None:
-        if self._closed is not None:
-            return self._closed
         living = [pool for pool in self.pools if pool.alive]
         if not living:
             reasons = "; ".join(reason for pool in self.pools for reason in pool.reasons())

@@ -6,6 +6,7 @@ requests a minute and the calls at once are taken together or not at all.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,8 @@ class Pool:
         self._breaker = Breaker()
         self._paused_until = float("-inf")
         self._pauses = 0
+        self._bearable = math.inf
+        """Calls at once, where no limit is named: halved by a refusal, one more for each round that goes well."""
         self._in_flight = 0
         self._busy_s = 0.0
         self._calls = 0
@@ -122,7 +125,7 @@ class Pool:
     def has_room(self) -> bool:
         """Whether a call could start without another one coming back first."""
         most = self.limits.max_concurrency
-        return self.alive and not self._breaker.probing and (most is None or self._in_flight < most)
+        return self.alive and not self._breaker.probing and self._in_flight < min(self._bearable, most or math.inf)
 
     def earliest(self, cost: Cost, now: float) -> float:
         """When a request of that cost may start, in a pool that has room and whose limits are not below the cost."""
@@ -157,6 +160,7 @@ class Pool:
         booking.key.ended(failed=False, now=now)
         self._breaker.ended(failed=False, probe=booking.probe, now=now)
         self._pauses = 0
+        self._bearable += 1.0 / self._bearable
         if usage is not None:
             billed = usage.input_tokens + usage.output_tokens
             self._admitted["tokens"] += billed - booking.cost.tokens
@@ -210,7 +214,7 @@ class Pool:
 
     def _state(self, now: float) -> str:
         if not self.alive:
-            return "benched: " + "; ".join(self.reasons())
+            return f"benched: {self.benched}" if self.benched is not None else "benched: " + "; ".join(self.reasons())
         if self._breaker.is_open:
             return "held back: its server fails"
         if self._paused_until > now:
@@ -221,6 +225,8 @@ class Pool:
         # A burst that is refused as one counts once: only a refusal after the pause lengthens the next.
         if now >= self._paused_until:
             self._pauses += 1
+            if not self._buckets:
+                self._bearable = max(1.0, min(self._bearable, self._in_flight + 1) / 2)
         longer = 2 ** min(self._pauses - 1, 10)
         if retry_after_s is None:
             wait = min(FIRST_PAUSE_S * longer, LONGEST_PAUSE_S)

@@ -14,8 +14,7 @@ import attrs
 import trio
 
 from headrace.assembly import open_race
-from headrace.embed import lone
-from headrace.errors import HeadraceError, StoppedError, UsageError
+from headrace.errors import HeadraceError, StoppedError, UsageError, lone
 from headrace.lines import open_input, read_lines
 from headrace.observe.counters import Counters
 from headrace.observe.summary import summary
@@ -51,10 +50,6 @@ def execute(job: Job) -> int:
     """
     try:
         return trio.run(_Run(job).main)
-    except KeyboardInterrupt:
-        # Before the signals had a receiver, and so before anything was sent.
-        _say("stopped before it began")
-        return 128 + signal.SIGINT
     except BaseExceptionGroup as group:
         # Several stages may fail for one reason; the first that we know by name tells it.
         named: BaseException | None = group.split(HeadraceError)[0]
@@ -70,6 +65,7 @@ class _Run:
         self._signal: int | None = None
         self._whole = trio.CancelScope()
         self._results: Results | None = None
+        self._writer: LineWriter | None = None
         self._stopped: StoppedError | None = None
 
     async def main(self) -> int:
@@ -80,24 +76,33 @@ class _Run:
         _refuse_to_overwrite(handle, job.output)
         if handle == _STDIN and sys.stdin is not None and os.isatty(_STDIN):
             _say("reading prompts from the terminal, one a line; Ctrl-D ends them")
-        started = trio.current_time()
-        async with open_race(job.settings) as race:
-            writer = LineWriter(None if job.output == "-" else Path(job.output), self._drain)
+        # From the first moment to the last a signal is ours: none may end the run without a word.
+        async with trio.open_nursery() as beside:
+            await beside.start(self._signals)
             with self._whole:
-                async with aclosing(read_lines(handle)) as lines, trio.open_nursery() as beside:
-                    await beside.start(self._signals)
-                    async with race.results(lines, format=job.format, write=writer.write) as self._results:
-                        await self._consume(race, self._results)
-                    beside.cancel_scope.cancel()
-            writer.close()
-            self._tell(race, trio.current_time() - started, unwritten=writer.error is not None)
+                await self._line(handle)
+            beside.cancel_scope.cancel()
         if self._stopped is not None:
             raise self._stopped
-        if writer.error is not None:
-            raise writer.error
+        if self._writer is not None and self._writer.error is not None:
+            raise self._writer.error
         if self._signal is not None:
             return 128 + self._signal
         return 0 if self._counters.by_status.keys() <= {Status.OK} else 1
+
+    async def _line(self, handle: int) -> None:
+        job, started = self._job, trio.current_time()
+        async with open_race(job.settings) as race:
+            path = None if job.output == "-" else Path(job.output)
+            # To open a named pipe is to wait for its reader.
+            self._writer = writer = await trio.to_thread.run_sync(LineWriter, path, self._drain, abandon_on_cancel=True)
+            try:
+                lines = read_lines(handle)
+                async with aclosing(lines), race.results(lines, format=job.format, write=writer.write) as self._results:
+                    await self._consume(race, self._results)
+            finally:
+                writer.close()
+                self._tell(race, trio.current_time() - started, unwritten=writer.error is not None)
 
     async def _consume(self, race: Race, results: Results) -> None:
         async with AsyncExitStack() as stack:
@@ -122,7 +127,11 @@ class _Run:
                     self._whole.cancel()
                     return
                 self._signal = number
-                in_flight = self._results.in_flight if self._results is not None else 0
+                if self._results is None:
+                    _say("stopped before it began")
+                    self._whole.cancel()
+                    return
+                in_flight = self._results.in_flight
                 _say(f"stopping: {in_flight} prompts in flight come out within {self._job.drain_s:g} s; again to cancel them")
                 self._whole.deadline = trio.current_time() + self._job.drain_s
                 self._drain()
@@ -137,8 +146,8 @@ class _Run:
         left = self._results.in_flight if self._results is not None else 0
         if left:
             _say(f"{left} prompts were cancelled and have no line")
-        if self._signal is not None or self._stopped is not None or left or unwritten:
-            _say("the same command goes on from here: what was answered is in the cache and not paid for again")
+        if (self._signal is not None or self._stopped is not None or left or unwritten) and self._job.settings.cache.policy != "off":
+            _say("the same command goes on from here: what is in the cache is not paid for again")
         if self._counters.pictures_made or self._counters.free:
             _say(f"pictures: {Path(self._job.settings.run.out_dir) / 'images'}")
 

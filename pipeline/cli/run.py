@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,26 +37,29 @@ def run(
     Exit status: 0 all answered, 1 some prompts failed or were skipped, 2 usage or configuration, 3 no key can work any more or the
     budget is spent, 74 the output could not be written, 130 or 143 stopped by a signal.
     """
-    import sys  # noqa: PLC0415 - see main.py
+    try:
+        # Imports take long enough for a Ctrl-C to fall into them.
+        from headrace.cli.execute import Job, execute  # noqa: PLC0415 - see main.py
+        from headrace.cli.options import settings_of  # noqa: PLC0415
+        from headrace.observe.logs import configure  # noqa: PLC0415
 
-    from headrace.cli.execute import Job, execute  # noqa: PLC0415
-    from headrace.cli.options import settings_of  # noqa: PLC0415
-    from headrace.observe.logs import configure  # noqa: PLC0415
-
-    configure(log_level, log_format)
-    asked = {"model": model, "size": size, "quality": quality, "n": n, "output_format": output_format}
-    settings = settings_of(
-        config,
-        request={name: value for name, value in asked.items() if value is not None},
-        profile=profile,
-        tier=tier,
-        cache=cache,
-        out_dir=out_dir,
-        simulate=simulate,
-        ordered=ordered,
-        max_cost_usd=max_cost,
-        max_in_flight=max_in_flight,
-    )
-    show = progress == "always" or (progress == "auto" and sys.stderr.isatty())
-    job = Job(settings=settings, source=source, output=output, format=form, drain_s=drain, progress=show)
-    raise typer.Exit(execute(job))
+        configure(log_level, log_format)
+        asked = {"model": model, "size": size, "quality": quality, "n": n, "output_format": output_format}
+        settings = settings_of(
+            config,
+            request={name: value for name, value in asked.items() if value is not None},
+            profile=profile,
+            tier=tier,
+            cache=cache,
+            out_dir=out_dir,
+            simulate=simulate,
+            ordered=ordered,
+            max_cost_usd=max_cost,
+            max_in_flight=max_in_flight,
+        )
+        show = progress == "always" or (progress == "auto" and sys.stderr.isatty())
+        status = execute(Job(settings=settings, source=source, output=output, format=form, drain_s=drain, progress=show))
+    except KeyboardInterrupt:
+        typer.echo("headrace: stopped before it began", err=True)
+        status = 130
+    raise typer.Exit(status)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 
 def simulate(
+    config: Annotated[Path | None, typer.Option("-c", "--config", help="Simulate the pools of this file, with its keys alone.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8040,
     images_per_minute: Annotated[float | None, typer.Option(min=0, help="Limit of images a minute; left out: none.")] = None,
     tokens_per_minute: Annotated[float | None, typer.Option(min=0, help="Limit of tokens a minute.")] = None,
@@ -21,9 +24,14 @@ def simulate(
 ) -> None:
     """Serve a simulated Images API until Ctrl-C.
 
-    Any key is taken; all keys share the limits, as keys of one organisation do. A prompt that contains [[fault:NAME]] gets that fault.
+    Without a configuration any key is taken, and all keys share the limits, as keys of one organisation do. A prompt that contains
+    [[fault:NAME]] gets that fault.
     """
-    from headrace.errors import UsageError  # noqa: PLC0415 - see main.py
+    import attrs  # noqa: PLC0415 - see main.py
+
+    from headrace.errors import UsageError  # noqa: PLC0415
+    from headrace.owners import real_owners, simulated_pools  # noqa: PLC0415
+    from headrace.settings import Settings  # noqa: PLC0415
     from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app  # noqa: PLC0415
 
     pool = SimulatedPool(
@@ -35,9 +43,13 @@ def simulate(
         max_concurrency=max_concurrency,
         discipline=discipline,
     )
+    pools: tuple[SimulatedPool, ...] = (pool,)
+    if config is not None:
+        told = Settings.load(config)
+        pools = tuple(attrs.evolve(each, discipline=discipline) for each in simulated_pools(real_owners(told.pool, told.key, os.environ)))
     try:
         settings = SimulatorSettings(
-            pools=(pool,),
+            pools=pools,
             charge_rejected=not free_rejected,
             limit_headers=limit_headers,
             time_scale=time_scale,
@@ -55,8 +67,7 @@ def _serve(app: Any, port: int) -> None:
 
     import trio  # noqa: PLC0415
 
-    from headrace.embed import lone  # noqa: PLC0415
-    from headrace.errors import UsageError  # noqa: PLC0415
+    from headrace.errors import UsageError, lone  # noqa: PLC0415
     from headrace.simulator import serve  # noqa: PLC0415
 
     stopping = trio.CancelScope()

@@ -13,15 +13,11 @@ from headrace.text import clean
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("auto", "console", "json")
-
 
 def configure(level: str, form: str) -> None:
-    """Show events of ``level`` and above on stderr, in ``form``: ``console``, ``json``, or ``auto`` for whichever suits it."""
-    terminal = sys.stderr.isatty()
-    machine = form == "json" or (form == "auto" and not terminal)
-    renderer: Processor = structlog.processors.JSONRenderer() if machine else structlog.dev.ConsoleRenderer(colors=terminal)
+    """Show events of ``level`` and above on stderr, as ``json`` or for a person (``console``, ``auto``: coloured on a terminal)."""
+    for_person = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer: Processor = structlog.processors.JSONRenderer() if form == "json" else for_person
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

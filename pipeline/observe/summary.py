@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.admission.bucket import TOLERANCE_S
+from headrace.admission.bucket import SMALL_LIMIT, TOLERANCE_S
 from headrace.records import Status, Strategy
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 TELLING_S = 10.0
 """A share of a limit a minute says something from so many seconds on."""
+
+SHOWN = 5
 
 _WORDS = {
     Strategy.PRIMARY: "made",
@@ -41,36 +43,35 @@ def summary(counters: Counters, pools: Sequence[PoolStatistics], elapsed_s: floa
     unknown = " (some prices are unknown)" if counters.price_unknown else ""
     yield f"cost: ${counters.cost_usd:.4f}{unknown}, saved ${counters.saved_usd:.4f}"
     for pool in pools:
-        if pool.state.startswith(("benched", "held")):
+        if pool.state != "ready":
             yield f"pool {pool.name} is {pool.state}"
 
 
 def _use_of_limits(pools: Sequence[PoolStatistics]) -> str:
-    shares = limits_used(pools)
+    shares = [(pool.name, *bound) for pool in pools if (bound := binding_limit(pool)) is not None]
     if not shares:
         return f"limits: the calls were over within {TELLING_S:.0f} s, too soon to tell the share that was used"
-    used = [f"{share:.1%} of {resource}" for resource, share in sorted(shares.items(), key=lambda item: -item[1])]
-    return f"limits used while there was work: {', '.join(used)}; the first is the one that bound"
+    told = ", ".join(f"{name} {share:.1%} of {resource}" for name, resource, share in shares[:SHOWN])
+    more = f", and {len(shares) - SHOWN} more" if len(shares) > SHOWN else ""
+    return f"the limit that bound each pool, and the share that was used: {told}{more}"
 
 
-def limits_used(pools: Sequence[PoolStatistics]) -> dict[str, float]:
-    """Part of each limit that was used, from 0 to 1, over all pools together; empty for what was too short to tell.
+def binding_limit(pool: PoolStatistics) -> tuple[str, float] | None:
+    """The limit that a pool used most, and which part of it, from 0 to 1; None where it has none, or worked too short a time to tell.
 
-    The time is that between the first and the last call, and the second whose rate may start at once.
+    The time is that from its first call to its last. The first request takes none of it, and what the tolerance lets start at once neither.
     """
-    first = min((pool.first_at for pool in pools if pool.first_at is not None), default=0.0)
-    last = max((pool.last_at for pool in pools if pool.last_at is not None), default=0.0)
-    if last - first < TELLING_S:
-        return {}
+    span = (pool.last_at or 0.0) - (pool.first_at or 0.0)
+    if span < TELLING_S:
+        return None
     shares = {}
     for resource in ("images", "tokens", "requests"):
-        limited = [pool for pool in pools if getattr(pool.limits, f"{resource}_per_minute") is not None]
-        if limited:
-            allowed = sum(getattr(pool.limits, f"{resource}_per_minute") for pool in limited) * (last - first + TOLERANCE_S) / 60
-            shares[f"{resource}/min"] = sum(pool.admitted[resource] for pool in limited) / allowed
-    capped = [(pool, pool.limits.max_concurrency) for pool in pools if pool.limits.max_concurrency is not None]
-    if capped:
+        limit = getattr(pool.limits, f"{resource}_per_minute")
+        if limit is not None:
+            tolerated = limit * TOLERANCE_S / 60 if limit > SMALL_LIMIT else 0.0
+            at_once = tolerated + pool.admitted[resource] / max(pool.calls, 1)
+            shares[f"{resource}/min"] = pool.admitted[resource] / (limit * span / 60 + at_once)
+    if pool.limits.max_concurrency is not None:
         # The last calls came back later than they were admitted, by the length of a call.
-        busy, calls = sum(pool.busy_s for pool, _ in capped), sum(pool.calls for pool, _ in capped)
-        shares["calls at once"] = busy / sum(most * (last - first + busy / max(calls, 1)) for _, most in capped)
-    return shares
+        shares["calls at once"] = pool.busy_s / (pool.limits.max_concurrency * (span + pool.busy_s / max(pool.calls, 1)))
+    return max(shares.items(), key=lambda item: item[1], default=None)

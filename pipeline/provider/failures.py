@@ -77,6 +77,7 @@ _AGAIN_IN = re.compile(
     r"(?:again in|again after|retry after)\s+((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|s|seconds?|m|minutes?|h|hours?)\s*)+)",
     re.IGNORECASE,
 )
+_NEVER = re.compile(r"\blimit:?\s+0(?![\d.,]*[1-9])", re.IGNORECASE)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|s|m|h)", re.IGNORECASE)
 _UNITS_S = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -132,6 +133,8 @@ def _error_object(body: bytes | bytearray) -> Mapping[str, Any]:
 
 def _kind(status: int, error: Mapping[str, Any], message: str) -> Kind:
     code, kind_of_error = _text(error.get("code")), _text(error.get("type"))
+    if status == 429 and _NEVER.search(message):  # noqa: PLR2004 - a limit of nothing is no question of pace
+        return Kind.BILLING
     for table, name in ((BY_CODE, code), (BY_TYPE, kind_of_error)):
         if name in table:
             return table[name]

@@ -228,7 +228,6 @@ def test_where_no_key_can_work_any_more_everyone_is_told_each_reason() -> None:
             )
             assert [each.outcome for each in waiting] == [expected] * 5
             assert await gate.acquire(ONE) == expected
-            assert not gate.alive
 
     run(main)
 
@@ -340,22 +339,6 @@ def test_a_large_request_that_goes_away_frees_its_pool_for_those_behind_it_at_on
             await wait_all_tasks_blocked()
             assert small.outcome is not None
             assert small.at == 11.0
-
-    run(main)
-
-
-def test_a_closed_gate_gives_its_problem_to_all_who_wait_and_all_who_come() -> None:
-    async def main() -> None:
-        async with opened(pool("limited", images_per_minute=1), pool("free", images_per_minute=1)) as (gate, nursery):
-            await permit_of(gate)
-            await permit_of(gate)
-            waiting = [await queued(gate, nursery) for _ in range(4)]
-            await wait_all_tasks_blocked()
-            closed = problem(Kind.INTERRUPTED)
-            gate.close(closed)
-            await wait_all_tasks_blocked()
-            assert [each.outcome for each in waiting] == [closed] * 4
-            assert await gate.acquire(ONE) is closed
 
     run(main)
 

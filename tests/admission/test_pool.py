@@ -193,3 +193,19 @@ def test_a_server_that_goes_on_refusing_without_a_wait_is_asked_less_and_less_of
     studio.succeeded(studio.take(ONE, now), None, now)
     studio.failed(studio.take(ONE, now + 60), problem(Kind.RATE_LIMITED, retry_after_s=0.0), now + 60)
     assert studio.earliest(ONE, now + 60) == pytest.approx(now + 60.01)
+
+
+def test_a_pool_without_limits_learns_how_many_calls_at_once_its_server_bears() -> None:
+    unlimited = pool()
+    bookings = [unlimited.take(ONE, 0.0) for _ in range(100)]
+    assert unlimited.has_room
+    for booking in bookings[:50]:
+        unlimited.failed(booking, problem(Kind.RATE_LIMITED, retry_after_s=2.0), 1.0)
+    assert not unlimited.has_room, "the burst counts as one refusal, and fifty are still out"
+    for booking in bookings[50:]:
+        unlimited.succeeded(booking, None, 2.0)
+    more = 0
+    while unlimited.has_room:
+        unlimited.take(ONE, 4.0)
+        more += 1
+    assert 50 <= more <= 52, "half of what it was, and one more for a round that went well"

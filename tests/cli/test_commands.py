@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import urllib.request
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from headrace.models import catalogue
@@ -169,3 +171,34 @@ def test_a_fault_that_cannot_be_is_one_line(
     monkeypatch.setattr("trio.run", never)
     ended = headrace("simulate", "--port", "0", "--fault", fault)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
+def test_simulate_takes_the_pools_and_the_keys_of_a_configuration_and_no_others(tmp_path: Path) -> None:
+    config = tmp_path / "two.toml"
+    config.write_text(
+        """[[pool]]
+name = "studio"
+images_per_minute = 1
+[[key]]
+name = "studio-a"
+pool = "studio"
+env = "STUDIO_KEY"
+"""
+    )
+    environment = {**os.environ, "STUDIO_KEY": "sk-canary-0123456789abcdefXYZ"}
+    command = [sys.executable, "-m", "headrace", "simulate", "-c", str(config), "--port", "0", "--time-scale", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as process:  # noqa: S603 - our own
+        assert process.stderr is not None
+        port = process.stderr.readline().split("127.0.0.1:")[1].split(";")[0]
+        answers = []
+        for key in ("sk-canary-0123456789abcdefXYZ", "sk-canary-0123456789abcdefXYZ", "sk-somebody-else"):
+            answer = httpx.post(
+                f"http://127.0.0.1:{port}/v1/images/generations",
+                headers={"Authorization": f"Bearer {key}"},
+                json={"prompt": "a fox", "model": "gpt-image-2"},
+                trust_env=False,
+            )
+            answers.append(answer.status_code)
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+    assert answers == [200, 429, 401]

@@ -63,6 +63,7 @@ PACED = (
     "rate_limited_nonsense",
     "slow_down",
 )
+NO_PICTURE = ("html_200", "empty_data", "error_in_200")
 HARMLESS = ("bare_list", "data_url", "slow_body", "wrong_format")
 BENCHES_THE_KEY = {
     "auth": "Incorrect API key provided",
@@ -175,9 +176,9 @@ def test_a_fault_that_stays_ends_its_prompt_and_no_other(outcomes: Mapping[str, 
     assert (result.status, result.strategy, result.images) == (Status.FAILED, None, ())
     assert (result.error.kind, result.error.status, result.error.retryable) == (kind, status, retryable)
     assert (result.attempts, result.key, result.usage) == (attempts, "studio-a", None)
-    # An answer that says 200 may have been billed, whatever is in it.
+    # A picture that came and cannot be used was made and billed.
     assert result.cost_usd is not None
-    assert (result.cost_usd > 0) is (kind is Kind.BAD_ANSWER)
+    assert (result.cost_usd > 0) is (kind is Kind.BAD_ANSWER and fault not in NO_PICTURE)
     assert result.error.message
     assert all(map(is_picture, outcomes[fault].neighbours))
     assert outcomes[fault].stopped is None

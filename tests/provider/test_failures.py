@@ -292,3 +292,17 @@ def test_whatever_comes_is_a_problem_in_one_line(status: int, headers: dict[str,
 def test_nothing_that_looks_like_a_key_comes_through(before: str, after: str, key: str) -> None:
     assert key not in refused(401, error(f"{before} {key} {after}")).message
     assert key not in problem_of(Reply(401, {}, f"{before} {key} {after}".encode("utf-8", "replace"))).message
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Rate limit exceeded for images per minute in organization org-X. Limit: 0/1min. Current: 1/1min.", Kind.BILLING),
+        ("Rate limit reached in organization org-x on input-images per min: Limit 0, Used 0, Requested 1.", Kind.BILLING),
+        ("Rate limit reached in organization org-x on input-images per min: Limit 5, Used 5, Requested 1.", Kind.RATE_LIMITED),
+        ("Limit 0.5, Requested 1", Kind.RATE_LIMITED),
+    ],
+)
+def test_a_limit_of_nothing_is_never_waited_for(message: str, kind: Kind) -> None:
+    body = json.dumps({"error": {"message": message, "type": "input-images", "code": "rate_limit_exceeded"}}).encode()
+    assert problem_of(Reply(429, {}, body)).kind is kind
