@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := headrace-demo
 
-.PHONY: demo dev test check bench clean
+.PHONY: demo dev test check bench vendor clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -41,6 +41,10 @@ bench: $(VENV)/developing  ## the figures of the README
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/memory.py
+
+vendor: $(VENV)/developing  ## the simulator against the vendor's SDK and OpenAPI: make vendor SPEC=openapi.yaml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group check
+	$(BIN)/python benchmarks/check_simulator.py $(SPEC)
 
 clean:
 	rm -rf $(VENV) build *.egg-info $(DEMO)

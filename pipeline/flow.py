@@ -39,7 +39,7 @@ class Stage(Protocol[In_contra, Out_co]):
 
 
 class _Tap:
-    """Pulls records from a source until it is shut; a record that was pulled always goes into the line."""
+    """Pulls records from a source until it is shut; a record that the source has given always goes into the line."""
 
     def __init__(self, source: AsyncIterator[Any]) -> None:
         self._source = source
@@ -79,7 +79,7 @@ class Running(Generic[Out_co]):
 
 @attrs.frozen
 class Flow(Generic[Out_co]):
-    """A source and the stages behind it; it can be opened as often as its source can be iterated."""
+    """A source and the stages behind it; its source can be iterated once, and so it can be opened once."""
 
     _source: AsyncIterator[Any]
     _stages: tuple[Stage[Any, Any], ...] = ()

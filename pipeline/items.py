@@ -13,12 +13,14 @@ _END = object()
 
 
 async def iterate(items: Iterable[object]) -> AsyncGenerator[object, None]:
-    """The items, one at a time; those of an iterator, which may block, are pulled in a thread."""
+    """The items, one at a time; those of an iterator, which may block, are pulled in a thread.
+
+    A line that is drained or left while an iterator blocks does not wait for it: the item that it gives afterwards is in no line.
+    """
     if isinstance(items, list | tuple):
         for item in items:
             yield item
         return
     iterator = iter(items)
-    # A line that is left early does not wait for an input that blocks.
     while (item := await trio.to_thread.run_sync(next, iterator, _END, abandon_on_cancel=True)) is not _END:
         yield item
