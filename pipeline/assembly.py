@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -22,19 +20,19 @@ from headrace.budget import Budget
 from headrace.cache.answers import Answers
 from headrace.cache.in_flight import InFlight
 from headrace.cache.store import Store
+from headrace.endpoints import alternative_endpoint, primary_endpoint
 from headrace.errors import OutputError, UsageError
 from headrace.files import private_folder
 from headrace.flow import flow
 from headrace.items import iterate
-from headrace.models import catalogue
 from headrace.offload import Threads
 from headrace.outcome import Results
-from headrace.owners import real_owners, room, simulated_app, simulated_owners
+from headrace.owners import room, simulated_app
 from headrace.prompts import PromptReader
 from headrace.provider.client import Client
 from headrace.provider.memory import ByteBudget
 from headrace.rungs import AlternativeApi, ReducedQuality, Rung
-from headrace.settings import URL_VARIABLE, VENDOR_HOST, VENDOR_URL, CacheSettings
+from headrace.settings import CacheSettings
 from headrace.stages.admission import Admission
 from headrace.stages.dedupe import Dedupe
 from headrace.stages.estimate import Estimate
@@ -51,16 +49,15 @@ if TYPE_CHECKING:
     from headrace.admission.pool import PoolStatistics
     from headrace.budget import Purse
     from headrace.cache.in_flight import Leads
+    from headrace.endpoints import Endpoint
     from headrace.flow import Flow, Running
     from headrace.offload import Offload
-    from headrace.owners import Owner
     from headrace.records import Problem, Prompt, Result
     from headrace.settings import Settings
 
 BODIES = 256 * 2**20
 """Bytes of answers held at once."""
 DISK_THREADS = 4
-SIMULATED_URL = "http://simulator.localhost/v1"
 DAY_S = 86_400.0
 
 
@@ -163,63 +160,54 @@ async def open_race(
         UsageError: a key, a folder, a model or a limit cannot be used.
     """
     root = _folder(Path(settings.run.out_dir))
-    provider = settings.provider
-    base_url = provider.base_url or environ.get(URL_VARIABLE) or VENDOR_URL
-    alternative = settings.fallback.alternative
-    vendors_own = urlsplit(base_url).hostname == VENDOR_HOST and not settings.run.simulate
-    today = datetime.now(UTC).date()
-    if alternative is not None and urlsplit(alternative.base_url).hostname == VENDOR_HOST:
-        catalogue().model(alternative.model).refuse_retired(today)
-    if vendors_own:
-        catalogue().model(settings.request.model).refuse_retired(today)
-    if settings.run.simulate:
-        owners = simulated_owners(settings.pool, settings.key)
-        others = simulated_owners(alternative.pool, alternative.key, "alternative") if alternative else ()
-        app = app or simulated_app((*owners, *others))
-        base_url = SIMULATED_URL
-    else:
-        try:
-            provider = attrs.evolve(provider, base_url=base_url)
-        except ValueError as error:
-            raise UsageError(f"{URL_VARIABLE}: {error}") from None
-        owners = real_owners(settings.pool, settings.key, environ)
-        if alternative is not None and not alternative.key:
-            raise UsageError("fallback.alternative has no key of its own; add a [[fallback.alternative.key]]")
-        others = real_owners(alternative.pool, alternative.key, environ) if alternative else ()
+    endpoint, other = primary_endpoint(settings, environ), None
+    if settings.fallback.alternative is not None:
+        other = alternative_endpoint(settings, settings.fallback.alternative, environ)
+    owners = (*endpoint.owners, *(other.owners if other is not None else ()))
+    if app is None and settings.run.simulate:
+        app = simulated_app(owners)
     async with AsyncExitStack() as stack:
-        answers = None
-        if settings.cache.policy != "off":
-            # Made-up pictures stay out of the cache of real ones.
-            own = settings.run.simulate and settings.cache.dir == CacheSettings().dir
-            store = Store(root / "cache" if own else settings.cache.dir, settings.cache.ttl_days * DAY_S)
-            stack.callback(store.close)
-            answers = Answers(store, root, offload or Threads(1))
+        answers = _answers(settings, root, offload or Threads(1), stack)
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)
         memory, disk = ByteBudget(BODIES), offload or Threads(DISK_THREADS)
 
-        def api(owners: tuple[Owner, ...], url: str, timeout_s: float) -> Api:
-            clients = {
-                key.name: Client(base_url=url, secret=key.secret, timeout_s=timeout_s, app=app) for owner in owners for key in owner.keys
-            }
+        def api(endpoint: Endpoint) -> Api:
+            gate, clients = Gate(_pools(endpoint)), _clients(endpoint, app)
             for client in clients.values():
                 stack.push_async_callback(client.aclose)
-            gate = Gate([Pool(owner.name, owner.limits, [Key(key.name, key.weight) for key in owner.keys]) for owner in owners])
             services.start_soon(gate.run)
             return Api(gate=gate, clients=clients, root=root, memory=memory, offload=disk, random=Random())  # noqa: S311 - jitter
 
         yield Race(
             settings=settings,
-            primary=api(owners, base_url, provider.timeout_s),
-            alternative=api(others, base_url if settings.run.simulate else alternative.base_url, alternative.timeout_s)
-            if alternative
-            else None,
+            primary=api(endpoint),
+            alternative=None if other is None else api(other),
             answers=answers,
-            namespace=f"{settings.cache.namespace} {base_url}",
-            refuse_retired=vendors_own,
-            max_in_flight=settings.run.max_in_flight or room([owner.limits for owner in (*owners, *others)]),
+            namespace=f"{settings.cache.namespace} {endpoint.url}",
+            refuse_retired=endpoint.vendors_own,
+            max_in_flight=settings.run.max_in_flight or room([owner.limits for owner in owners]),
             budget=Budget(settings.run.max_cost_usd),
         )
+
+
+def _answers(settings: Settings, root: Path, offload: Offload, stack: AsyncExitStack) -> Answers | None:
+    if settings.cache.policy == "off":
+        return None
+    # Made-up pictures stay out of the cache of real ones.
+    own = settings.run.simulate and settings.cache.dir == CacheSettings().dir
+    store = Store(root / "cache" if own else settings.cache.dir, settings.cache.ttl_days * DAY_S)
+    stack.callback(store.close)
+    return Answers(store, root, offload)
+
+
+def _pools(endpoint: Endpoint) -> list[Pool]:
+    return [Pool(owner.name, owner.limits, [Key(key.name, key.weight) for key in owner.keys]) for owner in endpoint.owners]
+
+
+def _clients(endpoint: Endpoint, app: Any) -> dict[str, Client]:
+    keys = [key for owner in endpoint.owners for key in owner.keys]
+    return {key.name: Client(base_url=endpoint.url, secret=key.secret, timeout_s=endpoint.timeout_s, app=app) for key in keys}
 
 
 def _folder(path: Path) -> Path:
