@@ -63,17 +63,11 @@ class Api:
             return Failure(prompt=estimated.prompt, estimated=estimated, problem=permit, trail=trail)
         return Admitted(estimated=estimated, permit=permit, waited_s=trail.waited_s + waited)
 
-    async def answer(
-        self,
-        admitted: Admitted,
-        strategy: Strategy,
-        before: Trail | None = None,
-        purse: Purse | None = None,
-    ) -> Answer | Failure:
+    async def answer(self, admitted: Admitted, strategy: Strategy, purse: Purse, before: Trail | None = None) -> Answer | Failure:
         """Call until there are pictures or the request is given up; every permit is ended on the way.
 
-        ``before`` is what the prompt went through in requests that were given up already; ``purse`` is asked before an attempt that
-        follows one that was billed.
+        ``purse`` is asked before an attempt that follows one that was billed; ``before`` is what the prompt went through in requests
+        that were given up already.
         """
         before = before or Trail()
         estimated, permit, waited_s = admitted.estimated, admitted.permit, admitted.waited_s
@@ -90,7 +84,7 @@ class Api:
             if not isinstance(outcome, Problem):
                 return _answer(estimated, strategy, trail, *outcome)
             delay = self._delay(outcome, attempts - before.attempts, permit)
-            if delay is not None and outcome.billed and purse is not None:
+            if delay is not None and outcome.billed:
                 short = purse.reserve(estimated.prompt.seq, spoilt_usd + (estimated.cost_usd or 0.0))
                 outcome = outcome if short is None else Problem(kind=Kind.OVER_BUDGET, message=short, retryable=True)
             if delay is None or outcome.kind is Kind.OVER_BUDGET:

@@ -1,7 +1,9 @@
 """What flows through the line: one frozen record a hop.
 
-``Prompt -> Estimated -> Admitted -> Answer | Failure -> Result``. A :class:`Result` may be born in any stage (bad input, cache hit,
-over budget); every later stage passes it through untouched, so the line has no side exits.
+``Prompt -> Estimated -> Admitted -> Answer | Failure -> Result``. A :class:`Result` may be born early (an unreadable line, a cache hit),
+and so may a :class:`Failure` (an impossible request, over budget): later stages pass them through, so the line has no side exits.
+
+One file for all of them, though it is a long one: what flows can be read here from its first hop to its last.
 """
 
 from __future__ import annotations

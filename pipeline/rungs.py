@@ -98,4 +98,4 @@ async def _try(api: Api, failure: Failure, request: Request, estimator: str, str
     admitted = await api.admit(estimated, failure.trail)
     if isinstance(admitted, Failure):
         return admitted
-    return await api.answer(admitted, strategy, failure.trail, purse)
+    return await api.answer(admitted, strategy, purse, failure.trail)

@@ -39,4 +39,4 @@ class Fetch:
                         await sink.send(record)
 
     async def _fetch(self, admitted: Admitted, sink: MemorySendChannel[Answer | Failure | Result]) -> None:
-        await sink.send(await self._api.answer(admitted, Strategy.PRIMARY, purse=self._purse))
+        await sink.send(await self._api.answer(admitted, Strategy.PRIMARY, self._purse))

@@ -17,6 +17,7 @@ from headrace.admission.gate import Admitted, Gate
 from headrace.admission.key import Key
 from headrace.admission.pool import Cost, Pool
 from headrace.api import Api
+from headrace.budget import Budget
 from headrace.errors import OutputError
 from headrace.models import Limits
 from headrace.offload import inline
@@ -109,7 +110,7 @@ def one_pool(root: Path, outcomes: Iterable[Reply | Problem | Exception], **limi
 
 async def answered(line: Api) -> Answer | Failure:
     admitted = await line.admit(ESTIMATED)
-    return admitted if isinstance(admitted, Failure) else await line.answer(admitted, Strategy.PRIMARY)
+    return admitted if isinstance(admitted, Failure) else await line.answer(admitted, Strategy.PRIMARY, Budget(None).line())
 
 
 async def asked(line: Api) -> Answer | Failure:
@@ -298,7 +299,7 @@ def test_earlier_attempts_and_waits_of_the_same_prompt_are_counted_on(tmp_path: 
         trail = Trail(key="z", attempts=4, waited_s=10.0, latency_s=1.0)
         admitted = await line.admit(ESTIMATED, trail)
         assert isinstance(admitted, Admitted)
-        answer = await line.answer(admitted, Strategy.REDUCED_QUALITY, trail)
+        answer = await line.answer(admitted, Strategy.REDUCED_QUALITY, Budget(None).line(), trail)
         assert isinstance(answer, Answer)
         assert answer.strategy is Strategy.REDUCED_QUALITY
         assert answer.trail == Trail(key="a", attempts=5, waited_s=10.0, latency_s=LATENCY_S)
@@ -313,7 +314,7 @@ def test_a_picture_that_cannot_be_written_is_a_failure_of_the_engine_and_holds_n
         admitted = await line.admit(ESTIMATED)
         assert isinstance(admitted, Admitted)
         with pytest.raises(OutputError):
-            await line.answer(admitted, Strategy.PRIMARY)
+            await line.answer(admitted, Strategy.PRIMARY, Budget(None).line())
         assert nothing_is_held(line)
 
     run(main)
@@ -325,7 +326,7 @@ def test_an_error_of_the_engine_during_the_call_ends_the_permit(tmp_path: Path) 
         admitted = await line.admit(ESTIMATED)
         assert isinstance(admitted, Admitted)
         with pytest.raises(ZeroDivisionError):
-            await line.answer(admitted, Strategy.PRIMARY)
+            await line.answer(admitted, Strategy.PRIMARY, Budget(None).line())
         assert nothing_is_held(line)
 
     run(main)
