@@ -41,6 +41,7 @@ bench: $(VENV)/developing  ## the figures of the README
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/cache_speed.py
 
 vendor: $(VENV)/developing  ## the simulator against the vendor's SDK and OpenAPI: make vendor SPEC=openapi.yaml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group check

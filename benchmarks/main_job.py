@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def _run(url: str, folder: Path, prompts: list[str]) -> tuple[list[dict[str, Any]], int, str]:
-    tables = [f'[provider]\nbase_url = "{url}"\n[cache]\ndir = "{folder}/cache"\n']
+    tables = [f'[provider]\nbase_url = "{url}"\n[cache]\ndir = "{folder}/cache"\npolicy = "exact"\n']
     for name, limit, cap in POOLS:
         tables.append(f'[[pool]]\nname = "{name}"\nimages_per_minute = {limit}\nmax_concurrency = {cap}\n')
         tables.append(f'[[key]]\nname = "{name}"\npool = "{name}"\nenv = "BENCH_{name}"\n')

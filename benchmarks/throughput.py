@@ -101,7 +101,7 @@ async def _headrace(url: str, folder: str, prompts: int, at_once: int) -> tuple[
             "provider": {"base_url": url},
             "pool": [{"name": "bench", "max_concurrency": at_once}],
             "key": [{"name": "bench", "pool": "bench", "env": "BENCH_KEY"}],
-            "cache": {"dir": f"{folder}/cache"},
+            "cache": {"dir": f"{folder}/cache", "policy": "exact"},
             "run": {"out_dir": f"{folder}/out"},
         },
     )

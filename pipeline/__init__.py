@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.assembly import Race
+    from headrace.cache.encoder import Encoder
     from headrace.embed import generate, open  # noqa: A004 - the contract's name
     from headrace.errors import HeadraceError, OutputError, StoppedError, UsageError
     from headrace.outcome import Results
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlternativeSettings",
     "CacheSettings",
+    "Encoder",
     "FallbackSettings",
     "HeadraceError",
     "KeySettings",
@@ -59,6 +61,7 @@ _HOMES = {
     "errors": ("HeadraceError", "OutputError", "StoppedError", "UsageError"),
     "records": ("Kind", "Match", "Picture", "Problem", "Result", "Status", "Strategy", "Usage"),
     "assembly": ("Race",),
+    "cache.encoder": ("Encoder",),
     "outcome": ("Results",),
     "settings": (
         "AlternativeSettings",

@@ -17,9 +17,7 @@ from headrace.admission.key import Key
 from headrace.admission.pool import Pool
 from headrace.api import Api
 from headrace.budget import Budget
-from headrace.cache.answers import Answers
-from headrace.cache.in_flight import InFlight
-from headrace.cache.store import Store
+from headrace.caching import open_cache
 from headrace.endpoints import alternative_endpoint, primary_endpoint
 from headrace.errors import OutputError, UsageError
 from headrace.files import private_folder
@@ -31,8 +29,7 @@ from headrace.owners import room, simulated_app
 from headrace.prompts import PromptReader
 from headrace.provider.client import Client
 from headrace.provider.memory import ByteBudget
-from headrace.rungs import AlternativeApi, ReducedQuality, Rung
-from headrace.settings import CacheSettings
+from headrace.rungs import AlternativeApi, CachedSimilar, ReducedQuality, Rung
 from headrace.stages.admission import Admission
 from headrace.stages.dedupe import Dedupe
 from headrace.stages.estimate import Estimate
@@ -40,6 +37,7 @@ from headrace.stages.fallback import Fallback
 from headrace.stages.fetch import Fetch
 from headrace.stages.intake import Intake
 from headrace.stages.order import Order
+from headrace.stages.semantic import Semantic
 from headrace.stages.settle import Settle
 from headrace.stages.sink import Sink
 
@@ -48,7 +46,9 @@ if TYPE_CHECKING:
 
     from headrace.admission.pool import PoolStatistics
     from headrace.budget import Purse
+    from headrace.cache.encoder import Encoder
     from headrace.cache.in_flight import Leads
+    from headrace.caching import Cache
     from headrace.endpoints import Endpoint
     from headrace.flow import Flow, Running
     from headrace.offload import Offload
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 BODIES = 256 * 2**20
 """Bytes of answers held at once."""
 DISK_THREADS = 4
-DAY_S = 86_400.0
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -66,16 +65,16 @@ class Race:
     """APIs with their limits, the cache and the budget: what lines share that run beside each other or in turn."""
 
     settings: Settings
+    url: str
+    """Of the primary API: answers of different ones are kept apart."""
     primary: Api
     alternative: Api | None
-    answers: Answers | None
-    namespace: str
+    cache: Cache | None
     refuse_retired: bool
     max_in_flight: int
     budget: Budget
     stopped: Problem | None = None
     """Why the run had to end early, once it had to."""
-    _in_flight: InFlight = attrs.field(factory=InFlight)
     _lines: set[Running[Result]] = attrs.field(factory=set)
 
     @asynccontextmanager
@@ -98,23 +97,27 @@ class Race:
             pulled = items if isinstance(items, AsyncIterable) else await stack.enter_async_context(aclosing(iterate(items)))
             slots = trio.Semaphore(self.max_in_flight, max_value=self.max_in_flight)
             intake, sink = Intake(pulled, PromptReader(self.settings.request, format), slots), Sink(slots, write)
-            leads = stack.enter_context(self._in_flight.line())
+            leads = None if self.cache is None else stack.enter_context(self.cache.in_flight.line())
             purse = stack.enter_context(self.budget.line())
             running = await stack.enter_async_context(self._line(intake, leads, purse).then(sink).open())
             self._lines.add(running)
             stack.callback(self._lines.remove, running)
             yield Results(running, intake, sink, lambda: self.stopped)
 
-    def _line(self, intake: Intake, leads: Leads, purse: Purse) -> Flow[Result]:
+    def _line(self, intake: Intake, leads: Leads | None, purse: Purse) -> Flow[Result]:
         prompts: Flow[Prompt | Result] = flow(intake)
-        if self.answers is not None:
-            prompts = prompts.then(Dedupe(self.answers, leads, self.namespace))
+        answers = None
+        if self.cache is not None and leads is not None:
+            answers = self.cache.answers
+            prompts = prompts.then(Dedupe(answers, leads, self.url, self.settings.cache.namespace))
+            if self.cache.semantic:
+                prompts = prompts.then(Semantic(answers, leads, self.cache.meaning))
         settled = (
             prompts.then(Estimate(estimator=self.settings.provider.estimator, refuse_retired=self.refuse_retired))
             .then(Admission(self.primary, purse))
             .then(Fetch(self.primary, purse))
             .then(Fallback(self._ladder(purse)))
-            .then(Settle(self.answers, leads, purse, self._stop))
+            .then(Settle(answers, leads, purse, self._stop))
         )
         return settled.then(Order()) if self.settings.run.ordered else settled
 
@@ -135,6 +138,9 @@ class Race:
         for name in self.settings.fallback.ladder:
             if name == "reduced_quality":
                 rungs.append(ReducedQuality(self.primary, estimator, purse))
+            elif name == "cached_similar":
+                if self.cache is not None and self.cache.meaning is not None:
+                    rungs.append(CachedSimilar(self.cache.meaning, self.cache.answers, self.settings.cache.similar_threshold))
             elif self.alternative is not None and self.settings.fallback.alternative is not None:
                 rungs.append(AlternativeApi(self.alternative, self.settings.fallback.alternative, estimator, purse))
         return rungs
@@ -147,6 +153,7 @@ async def open_race(
     environ: Mapping[str, str] = os.environ,
     offload: Offload | None = None,
     app: Any = None,
+    encoder: Encoder | None = None,
 ) -> AsyncIterator[Race]:
     """Open what the lines of one run share.
 
@@ -155,6 +162,7 @@ async def open_race(
         environ: where keys are looked up.
         offload: where blocking work goes; threads by default.
         app: an ASGI application to call instead of the network; the embedded simulator where settings ask for it.
+        encoder: what the cache compares prompts with; by default what the settings name.
 
     Raises:
         UsageError: a key, a folder, a model or a limit cannot be used.
@@ -167,7 +175,7 @@ async def open_race(
     if app is None and settings.run.simulate:
         app = simulated_app(owners)
     async with AsyncExitStack() as stack:
-        answers = _answers(settings, root, offload or Threads(1), stack)
+        cache = open_cache(settings, root, offload, encoder, stack)
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)
         memory, disk = ByteBudget(BODIES), offload or Threads(DISK_THREADS)
@@ -179,26 +187,20 @@ async def open_race(
             services.start_soon(gate.run)
             return Api(gate=gate, clients=clients, root=root, memory=memory, offload=disk, random=Random())  # noqa: S311 - jitter
 
+        if cache is not None:
+            services.start_soon(cache.answers.run)
+            if cache.meaning is not None:
+                services.start_soon(cache.meaning.run)
         yield Race(
             settings=settings,
+            url=endpoint.url,
             primary=api(endpoint),
             alternative=None if other is None else api(other),
-            answers=answers,
-            namespace=f"{settings.cache.namespace} {endpoint.url}",
+            cache=cache,
             refuse_retired=endpoint.vendors_own,
             max_in_flight=settings.run.max_in_flight or room([owner.limits for owner in owners]),
             budget=Budget(settings.run.max_cost_usd),
         )
-
-
-def _answers(settings: Settings, root: Path, offload: Offload, stack: AsyncExitStack) -> Answers | None:
-    if settings.cache.policy == "off":
-        return None
-    # Made-up pictures stay out of the cache of real ones.
-    own = settings.run.simulate and settings.cache.dir == CacheSettings().dir
-    store = Store(root / "cache" if own else settings.cache.dir, settings.cache.ttl_days * DAY_S)
-    stack.callback(store.close)
-    return Answers(store, root, offload)
 
 
 def _pools(endpoint: Endpoint) -> list[Pool]:

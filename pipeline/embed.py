@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from headrace.assembly import Race
+    from headrace.cache.encoder import Encoder
     from headrace.outcome import Results
     from headrace.records import Result
 
 
 @asynccontextmanager
-async def open(settings: Settings | None = None) -> AsyncIterator[Race]:  # noqa: A001 - the contract's name
+async def open(settings: Settings | None = None, *, encoder: Encoder | None = None) -> AsyncIterator[Race]:  # noqa: A001 - the contract's name
     """Open the APIs, the cache and the budget; ``race.results(source)`` then runs a line over prompts.
 
     ``source`` is an iterable or an async iterable (a channel of the caller's, for instance) of texts or of mappings with the keys of the
@@ -30,19 +31,22 @@ async def open(settings: Settings | None = None) -> AsyncIterator[Race]:  # noqa
 
     Args:
         settings: ``Settings.load()`` where absent.
+        encoder: compares prompts, in place of the one that the settings name; its verifier is named in the settings.
 
     Raises:
         UsageError: a key, a folder, a model or a limit cannot be used.
     """
     try:
-        async with open_race(settings or Settings.load()) as race:
+        async with open_race(settings or Settings.load(), encoder=encoder) as race:
             yield race
     except BaseExceptionGroup as group:
         # That there are nurseries inside is nothing that a caller's `except` should have to know.
         raise lone(group) from None
 
 
-def generate(prompts: Iterable[str | Mapping[str, Any]], settings: Settings | None = None) -> Iterator[Result]:
+def generate(
+    prompts: Iterable[str | Mapping[str, Any]], settings: Settings | None = None, *, encoder: Encoder | None = None
+) -> Iterator[Result]:
     """Results of ``prompts``, as they come.
 
     The line runs in a thread of its own and works ahead of the caller by ``max_in_flight`` prompts and no more. ``prompts`` is read
@@ -52,6 +56,7 @@ def generate(prompts: Iterable[str | Mapping[str, Any]], settings: Settings | No
     Args:
         prompts: texts, or mappings with the keys of the input contract.
         settings: ``Settings.load()`` where absent.
+        encoder: as in :func:`open`.
 
     Raises:
         UsageError: a key, a folder, a model or a limit cannot be used.
@@ -61,7 +66,7 @@ def generate(prompts: Iterable[str | Mapping[str, Any]], settings: Settings | No
     """
     if trio.lowlevel.in_trio_run():
         raise UsageError("headrace.generate() would block trio's event loop; use headrace.open() there")
-    line = _Line(prompts, settings or Settings.load())
+    line = _Line(prompts, settings or Settings.load(), encoder)
     try:
         while (result := line.following()) is not None:
             yield result
@@ -72,7 +77,8 @@ def generate(prompts: Iterable[str | Mapping[str, Any]], settings: Settings | No
 class _Line:
     """A line in a thread of its own, seen from outside."""
 
-    def __init__(self, prompts: Iterable[str | Mapping[str, Any]], settings: Settings) -> None:
+    def __init__(self, prompts: Iterable[str | Mapping[str, Any]], settings: Settings, encoder: Encoder | None) -> None:
+        self._encoder = encoder
         self._started = threading.Event()
         self._scope = trio.CancelScope()
         self._token: trio.lowlevel.TrioToken | None = None
@@ -111,7 +117,7 @@ class _Line:
     async def _main(self, prompts: Iterable[str | Mapping[str, Any]], settings: Settings) -> None:
         self._token = trio.lowlevel.current_trio_token()
         with self._scope:
-            async with open_race(settings) as race, race.results(prompts) as self._results:
+            async with open_race(settings, encoder=self._encoder) as race, race.results(prompts) as self._results:
                 self._started.set()
                 await trio.sleep_forever()
 

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 _standard = logging.getLogger("headrace")
 _standard.addHandler(logging.NullHandler())
 
+
+def heard() -> bool:
+    """Whether anybody listens to events of level info: some take work to tell."""
+    return _standard.isEnabledFor(logging.INFO)
+
+
 log: FilteringBoundLogger = structlog.wrap_logger(
     _standard,
     processors=[

@@ -39,6 +39,7 @@ class PromptLine:
     moderation: str | None = attrs.field(default=None, validator=one_of("auto", "low"))
     cache: str = attrs.field(default="use", validator=one_of(*CacheMode))
     variation: int = attrs.field(default=0, validator=at_least(0))
+    namespace: str | None = None
     metadata: Any = None
 
 
@@ -103,7 +104,7 @@ class PromptReader:
             raise UsageError(f'a prompt is a text or an object with "prompt", not {type(document).__name__}')
         line = structure(document, PromptLine)
         _check(line.prompt)
-        for name in ("id", "model", "size", "quality"):
+        for name in ("id", "model", "size", "quality", "namespace"):
             _check_text(name, getattr(line, name))
         asked = {name: value for name in _PARAMETERS if (value := getattr(line, name)) is not None}
         return Prompt(
@@ -112,6 +113,7 @@ class PromptReader:
             request=Request(prompt=line.prompt, **(self._defaults | asked)),
             cache=CacheMode(line.cache),
             variation=line.variation,
+            namespace=line.namespace,
             metadata=line.metadata,
         )
 

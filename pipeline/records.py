@@ -27,8 +27,12 @@ class Strategy(StrEnum):
 
     PRIMARY = "primary"
     CACHE_EXACT = "cache_exact"
+    CACHE_CANONICAL = "cache_canonical"
+    CACHE_VERIFIED = "cache_verified"
+    CACHE_COSINE = "cache_cosine"
     COALESCED = "coalesced"
     REDUCED_QUALITY = "reduced_quality"
+    CACHED_SIMILAR = "cached_similar"
     ALTERNATIVE_API = "alternative_api"
 
 
@@ -80,6 +84,16 @@ class Request:
     moderation: str | None = None
 
 
+@attrs.frozen
+class Vector:
+    """The words of a prompt as one encoder sees them."""
+
+    encoder: str
+    """Its fingerprint: vectors of different encoders are never compared."""
+    values: bytes
+    """Float32, of length 1."""
+
+
 @attrs.frozen(kw_only=True)
 class Prompt:
     """One accepted line of the input."""
@@ -94,10 +108,16 @@ class Prompt:
     """Asks for the n-th different picture of the same request."""
     metadata: Any = None
     """The caller's own columns: returned untouched."""
+    namespace: str | None = None
+    """The caller's own separation in the cache; the settings' where absent."""
+    scope: str | None = None
+    """Set by ``dedupe`` where the answer is to be kept: the hash of everything but the words that changes the picture."""
     key: str | None = None
-    """Set by ``dedupe`` where the answer is to be kept: the exact key it goes under."""
-    leads: bool = False
-    """Set by ``dedupe`` where equal prompts may wait for the answer."""
+    """Set with it: the exact key that the answer goes under."""
+    leads: tuple[str, ...] = ()
+    """The keys in flight under which other prompts may wait for the answer."""
+    vector: Vector | None = None
+    """Set by ``semantic`` where the encoder has seen the words."""
 
 
 @attrs.frozen(kw_only=True)
@@ -172,6 +192,37 @@ class Trail:
 
 
 @attrs.frozen(kw_only=True)
+class Match:
+    """Whose picture a prompt was given."""
+
+    of: str
+    """The id of the prompt that was paid for."""
+    similarity: float
+    """Cosine of the two prompts; 1 where they are the same to the letter or in content."""
+    difference: str | None = None
+    """What differs in the words."""
+
+
+@attrs.frozen(kw_only=True)
+class Hit:
+    """A picture that is there already, for a prompt that asks for it again."""
+
+    strategy: Strategy
+    pictures: tuple[Picture, ...]
+    model: str
+    size: str
+    quality: str
+    cost_usd: float | None
+    """What it cost the one who paid."""
+    match: Match
+
+    def for_twin(self, similarity: float, difference: str | None) -> Hit:
+        """The same pictures for a prompt of other words; what a similar picture differs in already is still told."""
+        told = "; ".join(each for each in (difference, self.match.difference) if each) or None
+        return attrs.evolve(self, match=attrs.evolve(self.match, similarity=min(similarity, self.match.similarity), difference=told))
+
+
+@attrs.frozen(kw_only=True)
 class Answer:
     """Pictures, and what they cost."""
 
@@ -183,6 +234,8 @@ class Answer:
     usage: Usage | None
     cost_usd: float | None
     trail: Trail
+    match: Match | None = None
+    """Whose pictures they are, where they were made for another prompt."""
 
 
 @attrs.frozen(kw_only=True)
@@ -194,15 +247,6 @@ class Failure:
     estimated: Estimated | None = None
     """What a fallback can start from; None where the request itself is impossible."""
     trail: Trail = attrs.field(factory=Trail)
-
-
-@attrs.frozen(kw_only=True)
-class Match:
-    """Whose picture a prompt was given."""
-
-    of: str
-    similarity: float
-    difference: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headrace.records import Failure, Kind, Match, Result, Status, Strategy
+from headrace.records import Failure, Hit, Kind, Match, Result, Status, Strategy
 
 if TYPE_CHECKING:
     from headrace.records import Answer, Picture, Problem, Prompt, Request
@@ -26,31 +26,27 @@ def answered(answer: Answer) -> Result:
         cost_usd=paid(answer),
         latency_s=trail.latency_s,
         waited_s=trail.waited_s,
+        match=answer.match,
     )
 
 
-def coalesced(prompt: Prompt, answer: Answer) -> Result:
-    """The line of a prompt that shares the answer of an equal one that was in flight."""
-    return _ok(
-        prompt,
-        Strategy.COALESCED,
-        answer.pictures,
-        answer.request,
-        saved_usd=answer.cost_usd,
-        match=Match(of=answer.prompt.id, similarity=1.0),
+def shared(answer: Answer) -> Hit:
+    """What others get who asked for the same while it was in flight."""
+    request = answer.request
+    return Hit(
+        strategy=answer.strategy if answer.strategy is Strategy.CACHED_SIMILAR else Strategy.COALESCED,
+        pictures=answer.pictures,
+        model=request.model,
+        size=request.size,
+        quality=request.quality,
+        cost_usd=answer.cost_usd,
+        match=answer.match or Match(of=answer.prompt.id, similarity=1.0),
     )
 
 
-def cached(prompt: Prompt, origin: str, pictures: tuple[Picture, ...], cost_usd: float | None) -> Result:
-    """The line of a prompt that was answered before."""
-    return _ok(
-        prompt,
-        Strategy.CACHE_EXACT,
-        pictures,
-        prompt.request,
-        saved_usd=cost_usd,
-        match=Match(of=origin, similarity=1.0),
-    )
+def reused(prompt: Prompt, hit: Hit) -> Result:
+    """The line of a prompt whose picture was there already."""
+    return _ok(prompt, hit.strategy, hit.pictures, hit, saved_usd=hit.cost_usd, match=hit.match)
 
 
 def failed(prompt: Prompt, failure: Failure) -> Result:
@@ -87,7 +83,7 @@ def unreadable(seq: int, name: str | None, text: str | None, problem: Problem) -
     return Result(seq=seq, id=name or str(seq), prompt=text, status=Status.FAILED, error=problem)
 
 
-def _ok(prompt: Prompt, strategy: Strategy, pictures: tuple[Picture, ...], request: Request, **more: Any) -> Result:
+def _ok(prompt: Prompt, strategy: Strategy, pictures: tuple[Picture, ...], made: Request | Hit, **more: Any) -> Result:
     return Result(
         seq=prompt.seq,
         id=prompt.id,
@@ -95,9 +91,9 @@ def _ok(prompt: Prompt, strategy: Strategy, pictures: tuple[Picture, ...], reque
         status=Status.OK,
         strategy=strategy,
         images=pictures,
-        model=request.model,
-        size=request.size,
-        quality=request.quality,
+        model=made.model,
+        size=made.size,
+        quality=made.quality,
         metadata=prompt.metadata,
         **more,
     )

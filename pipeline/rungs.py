@@ -8,14 +8,16 @@ import attrs
 
 from headrace.estimate import estimate
 from headrace.models import AUTO, catalogue
-from headrace.records import Failure, Kind, Strategy
+from headrace.records import Answer, CacheMode, Failure, Kind, Match, Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headrace.api import Api
     from headrace.budget import Purse
-    from headrace.records import Answer, Request
+    from headrace.cache.answers import Answers
+    from headrace.cache.meaning import Meaning
+    from headrace.records import Request
     from headrace.settings import AlternativeSettings
 
 
@@ -51,6 +53,36 @@ class ReducedQuality:
             if failure.problem.kind not in _LESS_WORK_HELPS:
                 break
         return failure
+
+
+@attrs.frozen
+class CachedSimilar:
+    """The picture of the most similar prompt that was ever answered: labelled, told what differs, and never kept as the answer."""
+
+    meaning: Meaning
+    answers: Answers
+    threshold: float
+    """Cosine that is similar enough."""
+
+    async def climb(self, failure: Failure) -> Answer | Failure:
+        """Look among the answers for the same parameters; texts, counts and negations have to be the same."""
+        prompt = failure.prompt
+        if prompt.key is None or prompt.cache is not CacheMode.USE:
+            return failure
+        twin = await self.meaning.similar(prompt, self.threshold)
+        entry = None if twin is None else await self.answers.find_number(twin.number)
+        if twin is None or entry is None:
+            return failure
+        return Answer(
+            prompt=prompt,
+            request=prompt.request,
+            strategy=Strategy.CACHED_SIMILAR,
+            pictures=entry.pictures,
+            usage=None,
+            cost_usd=0.0,
+            trail=failure.trail,
+            match=Match(of=entry.origin, similarity=twin.cosine, difference=twin.difference),
+        )
 
 
 @attrs.frozen

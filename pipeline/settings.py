@@ -28,8 +28,10 @@ VENDOR_URL = f"https://{VENDOR_HOST}/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
 URL_VARIABLE = "OPENAI_BASE_URL"
 DEFAULT_FILE = "headrace.toml"
+ENCODER = "all-MiniLM-L6-v2"
 FORMATS = ("png", "jpeg", "webp")
-RUNGS = ("reduced_quality", "alternative_api")
+RUNGS = ("reduced_quality", "cached_similar", "alternative_api")
+POLICIES = ("off", "exact", "canonical", "verified", "cosine")
 
 
 @attrs.frozen(kw_only=True)
@@ -160,9 +162,23 @@ class FallbackSettings:
 class CacheSettings:
     """``[cache]``: pictures that are there already."""
 
-    policy: str = attrs.field(default="exact", validator=one_of("off", "exact"))
+    policy: str = attrs.field(default="verified", validator=one_of(*POLICIES))
+    """Two prompts ask for the same picture never, to the letter, in their content words, where the verifier is sure, or by cosine."""
     dir: str = "~/.cache/headrace"
+    false_hit_budget: float = attrs.field(default=0.005, validator=at_least(0.001, 1))
+    """Share of prompts that want another picture and yet may get a cached one, on the pairs that the verifier was measured with."""
+    cosine_threshold: float = attrs.field(default=0.92, validator=at_least(0, 1))
+    """Used by the policy ``cosine`` alone."""
+    similar_threshold: float = attrs.field(default=0.80, validator=at_least(0, 1))
+    """Cosine that is similar enough for the rung ``cached_similar``, which needs the policy ``verified`` or ``cosine``."""
+    encoder: str = ENCODER
+    """A model that sentence-transformers knows by its name or finds under a path."""
+    verifier: str | None = None
+    """File of a verifier that was made for another encoder (``benchmarks/train_verifier.py``)."""
     ttl_days: float = attrs.field(default=30.0, validator=at_least(0))
+    max_bytes: int = attrs.field(default=10_000_000_000, validator=at_least(0))
+    """Of pictures; what was used least recently goes first."""
+    max_entries: int = attrs.field(default=1_000_000, validator=at_least(0))
     namespace: str = "default"
     """Entries of different namespaces never meet."""
 

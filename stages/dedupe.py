@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from headrace.cache.keys import exact_key
-from headrace.records import Answer, CacheMode, Result
-from headrace.results import cached, coalesced, failed
+from headrace.cache.keys import exact_key, scope_key
+from headrace.log import log
+from headrace.records import CacheMode, Hit, Result, Strategy
+from headrace.results import failed, reused
 
 if TYPE_CHECKING:
     from trio import MemoryReceiveChannel, MemorySendChannel
@@ -23,14 +24,16 @@ class Dedupe:
     """Answers a prompt from the exact cache or lets it wait for an equal one in flight; a prompt that is the first of its kind goes on.
 
     Args:
-        answers: the exact cache.
+        answers: the cache.
         leads: this line's part in the keys in flight.
-        namespace: keeps entries of different APIs and callers apart.
+        api: the API that answers; entries of different ones never meet.
+        namespace: of prompts that name none; neither do entries of different namespaces.
     """
 
-    def __init__(self, answers: Answers, leads: Leads, namespace: str) -> None:
+    def __init__(self, answers: Answers, leads: Leads, api: str, namespace: str) -> None:
         self._answers = answers
         self._leads = leads
+        self._api = api
         self._namespace = namespace
 
     async def run(self, source: MemoryReceiveChannel[Prompt | Result], sink: MemorySendChannel[Prompt | Result]) -> None:
@@ -41,30 +44,33 @@ class Dedupe:
                     if isinstance(record, Result) or record.cache is CacheMode.BYPASS:
                         await sink.send(record)
                         continue
-                    key = exact_key(record.request, record.variation, self._namespace)
-                    prompt = attrs.evolve(record, key=key)
+                    namespace = record.namespace or self._namespace
+                    scope = scope_key(record.request, record.variation, namespace, self._api)
+                    key = exact_key(scope, record.request.prompt)
+                    prompt = attrs.evolve(record, namespace=namespace, scope=scope, key=key)
                     if prompt.cache is CacheMode.REFRESH:
                         await sink.send(prompt)
-                    elif (hit := self._hit(prompt, key)) is not None:
-                        await sink.send(hit)
+                    elif (hit := await self._hit(key)) is not None:
+                        log.info("cache_hit", prompt=prompt.id, tier=hit.strategy.value, of=hit.match.of)
+                        await sink.send(reused(prompt, hit))
                     elif self._leads.lead(key):
-                        await sink.send(attrs.evolve(prompt, leads=True))
+                        await sink.send(attrs.evolve(prompt, leads=(key,)))
                     else:
                         followers.start_soon(self._follow, prompt, key, sink)
 
-    def _hit(self, prompt: Prompt, key: str) -> Result | None:
-        entry = self._answers.find(key)
-        return None if entry is None else cached(prompt, entry.origin, entry.pictures, entry.cost_usd)
+    async def _hit(self, key: str) -> Hit | None:
+        entry = await self._answers.find(key)
+        return None if entry is None else entry.hit(Strategy.CACHE_EXACT)
 
     async def _follow(self, prompt: Prompt, key: str, sink: MemorySendChannel[Prompt | Result]) -> None:
         outcome = await self._leads.follow(key)
         while outcome is None:
             # A leader that was cancelled leaves no outcome: the first of its followers takes over.
-            if (hit := self._hit(prompt, key)) is not None:
-                await sink.send(hit)
-                return
+            outcome = await self._hit(key)
+            if outcome is not None:
+                break
             if self._leads.lead(key):
-                await sink.send(attrs.evolve(prompt, leads=True))
+                await sink.send(attrs.evolve(prompt, leads=(key,)))
                 return
             outcome = await self._leads.follow(key)
-        await sink.send(coalesced(prompt, outcome) if isinstance(outcome, Answer) else failed(prompt, outcome))
+        await sink.send(reused(prompt, outcome) if isinstance(outcome, Hit) else failed(prompt, outcome))

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from headrace.cache.store import Entry
 from headrace.records import Answer, Failure, Kind, Result, Strategy
-from headrace.results import answered, failed, paid
+from headrace.results import answered, failed, paid, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +27,12 @@ class Settle:
 
     Args:
         answers: where answers are kept; None where they are not.
-        leads: this line's part in the keys in flight.
+        leads: this line's part in the keys in flight; None where nothing is shared.
         purse: what was set aside and spent.
         stop: called with the problem when it is one that the whole run shares.
     """
 
-    def __init__(self, answers: Answers | None, leads: Leads, purse: Purse, stop: Callable[[Problem], None]) -> None:
+    def __init__(self, answers: Answers | None, leads: Leads | None, purse: Purse, stop: Callable[[Problem], None]) -> None:
         self._answers = answers
         self._leads = leads
         self._purse = purse
@@ -59,15 +58,15 @@ class Settle:
             result = failed(record.prompt, record)
         else:
             result = record
-        if not isinstance(record, Result) and record.prompt.key is not None and record.prompt.leads:
-            self._leads.land(record.prompt.key, record)
+        if not isinstance(record, Result) and self._leads is not None:
+            for key in record.prompt.leads:
+                self._leads.land(key, shared(record) if isinstance(record, Answer) else record)
         await sink.send(result)
 
     async def _answered(self, answer: Answer) -> Result:
         prompt = answer.prompt
         self._purse.settle(prompt.seq, paid(answer))
         # What a fallback made is not what the key asked for.
-        if prompt.key is not None and self._answers is not None and answer.strategy is Strategy.PRIMARY:
-            entry = Entry(origin=prompt.id, pictures=answer.pictures, usage=answer.usage, cost_usd=answer.cost_usd)
-            await self._answers.keep(prompt.key, entry)
+        if self._answers is not None and answer.strategy is Strategy.PRIMARY:
+            await self._answers.keep(prompt, answer)
         return answered(answer)

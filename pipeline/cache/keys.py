@@ -1,4 +1,7 @@
-"""When two prompts ask for the same picture to the letter."""
+"""When two prompts ask for the same picture: the same parameters, and the same words to the letter or the same content.
+
+A scope is everything but the words. Entries of different scopes never meet, in no tier of the cache.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,17 @@ import json
 import unicodedata
 from typing import TYPE_CHECKING
 
+from headrace.cache.canonical import canonical
+
 if TYPE_CHECKING:
     from headrace.records import Request
 
 
-def exact_key(request: Request, variation: int, namespace: str) -> str:
-    """SHA-256 over the NFC-normalised prompt and every parameter that changes the picture, as 64 hex digits.
-
-    ``namespace`` holds what else keeps entries apart: the API that answers, and the caller's own separation.
-    """
+def scope_key(request: Request, variation: int, namespace: str, api: str) -> str:
+    """SHA-256 over every parameter that changes the picture, the caller's own separation and the API that answers, as 64 hex digits."""
     parts = [
         namespace,
-        unicodedata.normalize("NFC", request.prompt),
+        api,
         request.model,
         request.size,
         request.quality,
@@ -29,4 +31,18 @@ def exact_key(request: Request, variation: int, namespace: str) -> str:
         request.moderation,
         variation,
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return _hash("scope", json.dumps(parts))
+
+
+def exact_key(scope: str, prompt: str) -> str:
+    """SHA-256 over a scope and the NFC-normalised prompt, as 64 hex digits."""
+    return _hash("exact", scope, unicodedata.normalize("NFC", prompt))
+
+
+def canonical_key(scope: str, prompt: str) -> str:
+    """SHA-256 over a scope and the content of the prompt (:func:`headrace.cache.canonical.canonical`), as 64 hex digits."""
+    return _hash("canonical", scope, canonical(prompt))
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

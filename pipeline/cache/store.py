@@ -1,62 +1,78 @@
 """Answers that outlive a run: SQLite is the truth, pictures are files named by their content.
 
-Everything here blocks. Reading has a connection of its own: under a write-ahead log it waits for no writer, and a look-up takes 30 us,
-a tenth of what a thread for it would cost. Several processes may share one folder.
+Everything here blocks. Reading has a connection of its own: under a write-ahead log it waits for no writer, and a look-up takes 40 us,
+a tenth of what a thread for it would cost.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import secrets
-import shutil
 import sqlite3
 import time
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from headrace.cache.database import READ_S, connect, prepare, transaction
+from headrace.cache.pictures import Pictures
 from headrace.errors import OutputError, UsageError
-from headrace.files import private_folder
 from headrace.log import log
-from headrace.records import Picture, Usage
+from headrace.records import Hit, Match, Picture, Request, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
+    from collections.abc import Iterable, Iterator, Mapping
 
-_FILE = "answers.sqlite"
-_SCHEMA_VERSION = 1
-_BUSY_S = 30.0
-_READ_S = 1.0
-"""A reader waits for nobody but, for an instant, whoever sets the log up or starts it anew; to give up then would be to pay again."""
-_SCHEMA = """
-create table if not exists answer (
-    key text primary key,
-    created real not null,          -- seconds since 1970
-    origin text not null,           -- id of the prompt that paid for it
-    pictures text not null,         -- JSON list of headrace.records.Picture
-    input_tokens integer,
-    output_tokens integer,
-    cost_usd real
-) strict, without rowid
-"""
+    from headrace.records import Strategy, Vector
+
+_ENTRY = """select e.id, e.key, e.scope, e.canonical, e.namespace, e.prompt, e.request, e.origin, e.input_tokens, e.output_tokens,
+    e.cost_usd, e.created, e.used, e.hits, json_group_array(json_array(p.position, p.path, p.sha256, p.format, p.width, p.height, p.bytes))
+    from entry e join picture p on p.entry = e.id"""
+_TRIES = 5
+"""Times that an answer is tried to be kept while others sweep."""
+AT_ONCE = 200
+"""Entries or files that one step of evicting removes: others want to write as well."""
 
 
 @attrs.frozen(kw_only=True)
 class Entry:
     """One answer that was paid for."""
 
+    key: str
+    """Its exact key (:mod:`headrace.cache.keys`)."""
+    scope: str
+    canonical: str
+    namespace: str
+    request: Request
     origin: str
+    """The id of the prompt that paid for it."""
     pictures: tuple[Picture, ...]
     usage: Usage | None
     cost_usd: float | None
+    number: int = 0
+    """Its number in the store; 0 before it is there."""
+    created: float = 0.0
+    """Seconds since 1970."""
+    used: float = 0.0
+    hits: int = 0
+
+    def hit(self, strategy: Strategy, similarity: float = 1.0, difference: str | None = None) -> Hit:
+        """The same pictures for another prompt."""
+        return Hit(
+            strategy=strategy,
+            pictures=self.pictures,
+            model=self.request.model,
+            size=self.request.size,
+            quality=self.request.quality,
+            cost_usd=self.cost_usd,
+            match=Match(of=self.origin, similarity=similarity, difference=difference),
+        )
 
 
 class Store:
-    """Answers by their exact key, below one folder.
+    """Answers below one folder.
 
     Raises:
         UsageError: the folder cannot hold a cache, or holds one of another version.
@@ -65,122 +81,193 @@ class Store:
     def __init__(self, folder: str | os.PathLike[str], ttl_s: float) -> None:
         self._ttl_s = ttl_s
         try:
-            self._folder = Path(folder).expanduser()
-            private_folder(self._folder)
-            with ExitStack() as opened, _alone(self._folder):
-                self._db = opened.enter_context(closing(self._connect(timeout=_BUSY_S)))
-                (self._folder / _FILE).chmod(0o600)
-                self._db.execute("pragma journal_mode=wal")
-                self._reading = opened.enter_context(closing(self._connect(timeout=_READ_S)))
-                self._prepare()
+            self.folder = Path(folder).expanduser()
+            with ExitStack() as opened:
+                self._db = opened.enter_context(closing(prepare(self.folder)))
+                self._reading = opened.enter_context(closing(connect(self.folder, READ_S)))
                 self._opened = opened.pop_all()
         except (OSError, ValueError, RuntimeError, sqlite3.Error) as error:
             raise UsageError(f"the cache in {folder} cannot be used: {error}; choose another folder or --cache off") from None
+        self.pictures = Pictures(self.folder)
 
-    def get(self, key: str, root: Path) -> Entry | None:
-        """The answer under ``key``, its picture files placed below ``root``; None where there is none that is young and whole."""
-        try:
-            row = self._reading.execute(
-                "select origin, pictures, input_tokens, output_tokens, cost_usd from answer where key = ? and created > ?",
-                (key, time.time() - self._ttl_s),
-            ).fetchone()
-        except sqlite3.Error as error:
-            log.warning("cache_unreadable", error=str(error))
-            return None
-        if row is None:
-            return None
-        try:
-            entry = _entry(*row)
-        except (ValueError, TypeError, RecursionError) as error:
-            log.warning("cache_unreadable", error=str(error))
-            return None
-        if all(self._place(self._folder, root, picture) for picture in entry.pictures):
-            return entry
-        log.warning("cache_picture_missing", key=key[:12])
-        return None
+    def get(self, key: str) -> Entry | None:
+        """The answer under an exact key; None where there is none that is young."""
+        return self._find("e.key = ?", key)
 
-    def put(self, key: str, entry: Entry, root: Path) -> None:
-        """Keep an answer whose picture files lie below ``root``; a cache that cannot be written costs a warning, not the answer."""
-        try:
-            if not all(self._place(root, self._folder, picture) for picture in entry.pictures):
+    def get_canonical(self, key: str) -> Entry | None:
+        """The latest answer under a canonical key; None where there is none that is young."""
+        return self._find("e.id = (select id from entry where canonical = ? order by created desc limit 1)", key)
+
+    def get_number(self, number: int) -> Entry | None:
+        """The answer of that number; None where it is gone, or no longer young."""
+        return self._find("e.id = ?", number)
+
+    def holds(self, scope: str) -> bool:
+        """Whether there is any answer in a scope."""
+        with _complaining("cache_unreadable"):
+            return self._reading.execute("select 1 from entry where scope = ? limit 1", (scope,)).fetchone() is not None
+        return False
+
+    def young(self, entry: Entry) -> bool:
+        """Whether it may still be served."""
+        return entry.created > self._oldest()
+
+    def entries(self) -> Iterator[Entry]:
+        """All that are young and can be read, the oldest first."""
+        return (entry for _, entry in self.rows() if entry is not None)
+
+    def rows(self) -> Iterator[tuple[int, Entry | None]]:
+        """Numbers and entries of all that are young, the oldest first; None for one that cannot be read."""
+        last = 0
+        while True:
+            rows = self._reading.execute(
+                f"{_ENTRY} where e.id > ? and e.created > ? group by e.id order by e.id limit 500",
+                (last, self._oldest()),
+            ).fetchall()
+            for row in rows:
+                entry = None
+                with _complaining("cache_unreadable"):
+                    entry = _entry(*row)
+                yield row[0], entry
+            if not rows:
                 return
-            usage = (entry.usage.input_tokens, entry.usage.output_tokens) if entry.usage else (None, None)
-            pictures = json.dumps([attrs.asdict(picture) for picture in entry.pictures])
-            self._db.execute(
-                "insert or replace into answer values (?, ?, ?, ?, ?, ?, ?)",
-                (key, time.time(), entry.origin, pictures, *usage, entry.cost_usd),
+            last = rows[-1][0]
+
+    def put(self, entry: Entry, root: Path, vector: Vector | None = None) -> Entry:
+        """Keep an answer whose picture files lie below ``root``, and number it; a cache that cannot be written costs a warning only."""
+        paths = {(picture.path,) for picture in entry.pictures}
+        with _complaining("cache_unwritable"):
+            for _ in range(_TRIES):
+                # A file is known to be loose before it is there: a crash leaves none of which nobody knows.
+                self._db.executemany("insert or ignore into loose values (?)", paths)
+                with transaction(self._db):
+                    if not all(self._db.execute("select 1 from loose where path = ?", path).fetchone() for path in paths):
+                        continue  # somebody swept in between
+                    whole = self.pictures.keep(entry.pictures, root)
+                    return attrs.evolve(entry, number=self._insert(entry, vector)) if whole else entry
+        return entry
+
+    def drop(self, number: int) -> None:
+        """Forget an answer; its pictures go when no other has them."""
+        with _complaining("cache_unwritable"):
+            self._db.execute("delete from entry where id = ?", (number,))
+
+    def touch(self, hits: Mapping[int, int]) -> None:
+        """Book how often entries were used since the last time."""
+        with _complaining("cache_unwritable"), transaction(self._db):
+            now = time.time()
+            self._db.executemany(
+                "update entry set used = max(used, ?), hits = hits + ? where id = ?",
+                [(now, count, number) for number, count in hits.items()],
             )
-        except (sqlite3.Error, OutputError, ValueError, OverflowError) as error:
-            log.warning("cache_unwritable", error=str(error))
+
+    def evict(self, max_entries: int | None, max_bytes: int | None) -> bool:
+        """Remove a few entries: the too old, or where there are too many those used least recently; whether there may be more."""
+        with _complaining("cache_unwritable"):
+            with transaction(self._db):
+                gone = self._delete("created <= ?", "created", AT_ONCE, self._oldest())
+                for _ in range(AT_ONCE):
+                    entries, size = self._db.execute("select entries, bytes from total").fetchone()
+                    if (max_entries is None or entries <= max_entries) and (max_bytes is None or size <= max_bytes):
+                        break
+                    gone += self._delete("true", "used", 1)
+            return self.sweep() or bool(gone)
+        return False
+
+    def sweep(self) -> bool:
+        """Remove a few of the files that no entry points to; whether there were any."""
+        with transaction(self._db):
+            rows = self._db.execute("select path, exists (select 1 from picture p where p.path = l.path) from loose l limit ?", (AT_ONCE,))
+            swept = 0
+            for path, wanted in rows.fetchall():
+                with _complaining("cache_unwritable"):
+                    if not wanted:
+                        self.pictures.remove(path)
+                    swept += self._db.execute("delete from loose where path = ?", (path,)).rowcount
+        return bool(swept)
+
+    def remove_strays(self) -> int:
+        """Remove the files below the folder of pictures that no entry points to; how many there were."""
+        count = 0
+        with transaction(self._db):
+            for path in self.pictures.files():
+                # A name that is no text is none that an entry has.
+                name = path.encode("utf-8", "replace").decode()
+                if not self._db.execute("select 1 from picture where path = ?", (name,)).fetchone():
+                    self.pictures.discard(path)
+                    count += 1
+        while self.sweep():
+            pass
+        return count
 
     def close(self) -> None:
         """Close the database."""
         self._opened.close()
 
-    def _connect(self, timeout: float) -> sqlite3.Connection:
-        # Writing happens in whichever worker thread is free, one at a time.
-        return sqlite3.connect(self._folder / _FILE, timeout=timeout, isolation_level=None, check_same_thread=False)
+    def _find(self, condition: str, value: str | int) -> Entry | None:
+        with _complaining("cache_unreadable"):
+            row = self._reading.execute(
+                f"{_ENTRY} where {condition} and e.created > ? group by e.id",
+                (value, self._oldest()),
+            ).fetchone()
+            return None if row is None else _entry(*row)
+        return None
 
-    def _prepare(self) -> None:
-        # A power cut may lose the last answers from the cache, never its integrity.
-        self._db.execute("pragma synchronous=normal")
-        (version,) = self._db.execute("pragma user_version").fetchone()
-        if version not in (0, _SCHEMA_VERSION):
-            raise ValueError(f"it has version {version}, and this headrace reads {_SCHEMA_VERSION}")
-        self._db.execute(_SCHEMA)
-        self._db.execute(f"pragma user_version={_SCHEMA_VERSION}")
+    def _insert(self, entry: Entry, vector: Vector | None) -> int:
+        usage = (entry.usage.input_tokens, entry.usage.output_tokens) if entry.usage else (None, None)
+        request = attrs.asdict(entry.request)
+        prompt = request.pop("prompt")
+        now = time.time()
+        created = min(entry.created or now, now)
+        words = (entry.key, entry.scope, entry.canonical, entry.namespace, prompt, json.dumps(request), entry.origin)
+        self._db.execute("delete from entry where key = ?", (entry.key,))
+        number = self._db.execute(
+            "insert into entry values (null, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*words, *usage, entry.cost_usd, created, min(max(created, entry.used), now), entry.hits),
+        ).lastrowid
+        for position, each in enumerate(entry.pictures):
+            picture = (number, position, each.path, each.sha256, each.format, each.width, each.height, each.bytes)
+            self._db.execute("insert into picture values (?, ?, ?, ?, ?, ?, ?, ?)", picture)
+            self._db.execute("delete from loose where path = ?", (each.path,))
+        if vector is not None:
+            self._db.execute("insert into vector values (?, ?, ?)", (number, vector.encoder, vector.values))
+        return number or 0
 
-    def _place(self, source: Path, target: Path, picture: Picture) -> bool:
-        # One file under two names where the file system can: a cache of pictures must not double the disk.
-        wanted, there = target / picture.path, source / picture.path
-        if Path(picture.path).is_absolute() or ".." in Path(picture.path).parts:
-            return False  # a stranger wrote this row
-        size = _size(wanted)
-        if size == picture.bytes:
-            return True
-        if _size(there) != picture.bytes:
-            return False
-        try:
-            private_folder(wanted.parent)
-            wanted.unlink(missing_ok=True)
-            _link(there, wanted)
-        except OSError as error:
-            raise OutputError(f"{wanted} cannot be written: {error.strerror}") from error
-        return True
+    def _delete(self, condition: str, order: str, limit: int, *values: float) -> int:
+        chosen = f"select id from entry where {condition} order by {order} limit ?"  # noqa: S608 - both are ours
+        return self._db.execute(f"delete from entry where id in ({chosen})", (*values, limit)).rowcount  # noqa: S608
+
+    def _oldest(self) -> float:
+        return time.time() - self._ttl_s
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    # SQLite does not wait for its lock where two processes make the same new file a write-ahead log at once.
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def _complaining(event: str) -> Iterator[None]:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
+    except (sqlite3.Error, OutputError, OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        log.warning(event, error=str(error))
 
 
-def _entry(origin: str, pictures: str, tokens_in: int | None, tokens_out: int | None, cost_usd: float | None) -> Entry:
-    usage = None if tokens_in is None or tokens_out is None else Usage(input_tokens=tokens_in, output_tokens=tokens_out)
-    return Entry(origin=origin, pictures=tuple(Picture(**each) for each in json.loads(pictures)), usage=usage, cost_usd=cost_usd)
+def _entry(*row: Any) -> Entry:
+    number, key, scope, canonical, namespace, prompt, request, origin, tokens_in, tokens_out, cost_usd, created, used, hits, pictures = row
+    return Entry(
+        number=number,
+        key=key,
+        scope=scope,
+        canonical=canonical,
+        namespace=namespace,
+        request=Request(prompt=prompt, **json.loads(request)),
+        origin=origin,
+        pictures=tuple(_pictures(json.loads(pictures))),
+        usage=None if tokens_in is None or tokens_out is None else Usage(input_tokens=tokens_in, output_tokens=tokens_out),
+        cost_usd=cost_usd,
+        created=created,
+        used=used,
+        hits=hits,
+    )
 
 
-def _link(there: Path, wanted: Path) -> None:
-    try:
-        wanted.hardlink_to(there)
-    except FileExistsError:
-        return  # another process was faster, and content under one name is the same
-    except OSError:
-        temporary = wanted.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            shutil.copyfile(there, temporary)
-            temporary.replace(wanted)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
+def _pictures(rows: Iterable[Any]) -> Iterator[Picture]:
+    for _, path, sha256, kind, width, height, size in sorted(rows):
+        yield Picture(path=path, sha256=sha256, format=kind, width=width, height=height, bytes=size)

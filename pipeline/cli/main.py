@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import typer
 
+from headrace.cli.cache import app as cache
 from headrace.cli.init import init
 from headrace.cli.models import models
 from headrace.cli.run import run
@@ -44,6 +45,7 @@ app.command()(run)
 app.command()(simulate)
 app.command()(init)
 app.command()(models)
+app.add_typer(cache)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ def run(
     ordered: Annotated[bool, typer.Option("--ordered", help="Results in the order of the prompts.")] = False,
     max_cost: Annotated[float | None, typer.Option(help="Stop before more USD than this are spent.")] = None,
     max_in_flight: Annotated[int | None, typer.Option(help="Prompts between being read and being emitted.")] = None,
-    cache: Annotated[str | None, typer.Option(help="off or exact.")] = None,
+    cache: Annotated[str | None, typer.Option(help="off, exact, canonical, verified or cosine.  [default: verified]")] = None,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that calls in flight get after Ctrl-C.")] = 120.0,
     progress: Annotated[Literal["auto", "always", "never"], typer.Option(help="The live line on stderr.")] = "auto",
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged on stderr.")] = "warning",

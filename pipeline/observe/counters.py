@@ -10,7 +10,16 @@ from headrace.records import Status, Strategy
 if TYPE_CHECKING:
     from headrace.records import Result
 
-FREE = frozenset({Strategy.CACHE_EXACT, Strategy.COALESCED})
+FREE = frozenset(
+    {
+        Strategy.CACHE_EXACT,
+        Strategy.CACHE_CANONICAL,
+        Strategy.CACHE_VERIFIED,
+        Strategy.CACHE_COSINE,
+        Strategy.COALESCED,
+        Strategy.CACHED_SIMILAR,
+    }
+)
 
 
 class Counters:

@@ -23,7 +23,11 @@ _WORDS = {
     Strategy.REDUCED_QUALITY: "made in reduced quality",
     Strategy.ALTERNATIVE_API: "made by the alternative API",
     Strategy.CACHE_EXACT: "from the cache",
-    Strategy.COALESCED: "shared with an equal prompt in flight",
+    Strategy.CACHE_CANONICAL: "from the cache for the same content words",
+    Strategy.CACHE_VERIFIED: "from the cache for the same meaning",
+    Strategy.CACHE_COSINE: "from the cache for a near cosine",
+    Strategy.COALESCED: "shared with one in flight",
+    Strategy.CACHED_SIMILAR: "given a similar picture from the cache",
 }
 
 

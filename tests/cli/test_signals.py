@@ -51,7 +51,8 @@ def test_one_signal_stops_the_reading_and_what_is_in_flight_comes_out_and_is_nev
     status: int,
 ) -> None:
     prompts = slow(tmp_path, 6)
-    with started("run", "--max-in-flight", "4") as process:
+    # Their words are nearly the same, and nobody shall wait for an encoder here.
+    with started("run", "--max-in-flight", "4", "--cache", "exact") as process:
         feed(process, prompts)
         until(lambda: sum(world.bill[prompt] for prompt in prompts) == 4)
         process.send_signal(number)
@@ -67,7 +68,7 @@ def test_one_signal_stops_the_reading_and_what_is_in_flight_comes_out_and_is_nev
     if number is signal.SIGTERM:
         return
     (tmp_path / "in").write_text("".join(f"{prompt}\n" for prompt in prompts))
-    with started("run", "in", stdin=subprocess.DEVNULL) as process:
+    with started("run", "in", "--cache", "exact", stdin=subprocess.DEVNULL) as process:
         code, out, _ = ended(process)
     again = lines_of(out)
     assert code == 0
@@ -90,7 +91,7 @@ def test_a_second_signal_ends_at_once(
     started: Callable[..., Any], until: Callable[[Callable[[], bool]], None], world: World, tmp_path: Path
 ) -> None:
     prompts = [f"{tmp_path} cat {n} [[fault:stall]]" for n in range(3)]
-    with started("run") as process:
+    with started("run", "--cache", "exact") as process:
         feed(process, prompts)
         until(lambda: all(world.calls(prompt) for prompt in prompts))
         process.send_signal(signal.SIGINT)

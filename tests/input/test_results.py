@@ -5,7 +5,7 @@ import json
 import attrs
 
 from headrace.records import Answer, Failure, Kind, Match, Picture, Problem, Prompt, Request, Result, Status, Strategy, Trail, Usage
-from headrace.results import answered, cached, coalesced, failed, unreadable
+from headrace.results import answered, failed, reused, shared, unreadable
 
 KEYS = [
     "seq",
@@ -76,11 +76,14 @@ def test_a_full_line_is_the_contracts_own() -> None:
 
 
 def test_a_follower_and_a_hit_cost_nothing_and_say_what_they_saved() -> None:
-    follower = coalesced(attrs.evolve(PROMPT, seq=8, id="eight"), ANSWER)
+    follower = reused(attrs.evolve(PROMPT, seq=8, id="eight"), shared(ANSWER))
     assert (follower.id, follower.strategy, follower.cost_usd, follower.saved_usd) == ("eight", Strategy.COALESCED, 0.0, 0.00820004)
     assert follower.match == Match(of="seven", similarity=1.0)
-    hit = cached(PROMPT, "old", (PICTURE,), None)
+    unpriced = attrs.evolve(shared(ANSWER), strategy=Strategy.CACHE_EXACT, cost_usd=None)
+    hit = reused(PROMPT, unpriced)
     assert (hit.strategy, hit.cost_usd, hit.saved_usd, hit.attempts, hit.key) == (Strategy.CACHE_EXACT, 0.0, None, 0, None)
+    twin = reused(PROMPT, unpriced.for_twin(0.91, "red -> blue"))
+    assert twin.match == Match(of="seven", similarity=0.91, difference="red -> blue")
 
 
 def test_a_failure_that_was_shared_tells_of_no_calls_of_its_own() -> None:

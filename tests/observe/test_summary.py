@@ -102,7 +102,7 @@ def test_the_summary_tells_what_was_made_what_failed_what_was_called_and_who_can
     lines = list(summary(counters, pools, 120.0))
     assert lines == [
         "1,204 prompts in 120.0 s: 1,201 ok, 1 failed, 2 skipped",
-        "ok: 1,200 made, 1 shared with an equal prompt in flight",
+        "ok: 1,200 made, 1 shared with one in flight",
         "not ok: 2 no_pool, 1 moderation_blocked",
         "calls: 1,201 attempts, 2 refused (429), 600 pictures/min",
         "the limit that bound each pool, and the share that was used: studio 99.9% of images/min",

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
+import shutil
 from contextlib import ExitStack, asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +68,8 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     trio.run(in_time, clock=MockClock(autojump_threshold=0))
 
 
-def prompt(seq: int, request: Request = REQUEST, *, cache: CacheMode = CacheMode.USE, variation: int = 0) -> Prompt:
-    return Prompt(seq=seq, id=f"id-{seq}", request=request, cache=cache, variation=variation, metadata={"row": [seq]})
+def prompt(seq: int, request: Request = REQUEST, **more: Any) -> Prompt:
+    return Prompt(seq=seq, id=f"id-{seq}", request=request, metadata={"row": [seq]}, **more)
 
 
 async def source(records: Iterable[Prompt | Result], gap_s: float = 0.0) -> AsyncIterator[Prompt | Result]:
@@ -100,9 +104,12 @@ class Painter:
             await sink.send(Failure(prompt=prompt, problem=problem, trail=Trail(key="k", attempts=3, latency_s=5.0, waited_s=1.0)))
             return
         await trio.sleep(CALL_S)
-        path = f"{prompt.id}.png"
-        (self._root / path).write_bytes(b"picture")
-        picture = Picture(path=path, sha256="", format="png", width=1, height=1, bytes=7)
+        content = f"picture of {prompt.id}".encode()
+        digest = hashlib.sha256(content).hexdigest()
+        path = f"images/{digest[:2]}/{digest}.png"
+        (self._root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self._root / path).write_bytes(content)
+        picture = Picture(path=path, sha256=digest, format="png", width=1, height=1, bytes=len(content))
         await sink.send(
             Answer(
                 prompt=prompt,
@@ -129,7 +136,7 @@ class Lines:
         with self.in_flight.line() as leads:
             line = (
                 flow(source(prompts, gap_s))
-                .then(Dedupe(self.answers, leads, "test"))
+                .then(Dedupe(self.answers, leads, "test", "default"))
                 .then(self.painter)
                 .then(Settle(self.answers, leads, Budget(None).line(), lambda _: None))
             )
@@ -238,7 +245,7 @@ def test_a_prompt_that_comes_in_the_moment_its_equal_is_answered_is_not_paid_for
         shared = lines(painter)
         with shared.in_flight.line() as leads:
             settle = Settle(shared.answers, leads, Budget(None).line(), lambda _: None)
-            line = flow(just_in_time()).then(Dedupe(shared.answers, leads, "test")).then(painter).then(settle)
+            line = flow(just_in_time()).then(Dedupe(shared.answers, leads, "test", "default")).then(painter).then(settle)
             async with line.open() as running:
                 assert [result.status async for result in running.results] == [Status.OK] * 2
         assert painter.painted == ["id-0"]
@@ -396,5 +403,146 @@ def test_results_that_were_born_before_pass_untouched(tmp_path: Path, lines: Cal
     async def main() -> None:
         bad = Result(seq=0, id="bad", prompt=None, status=Status.FAILED)
         assert (await lines(Painter(tmp_path)).results([bad]))[0] is bad
+
+    run(main)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_what_was_kept_for_other_parameters_is_no_answer(tmp_path: Path, lines: Callable[[Painter], Lines], name: str) -> None:
+    async def main() -> None:
+        painter = Painter(tmp_path)
+        line = lines(painter)
+        await line.results([prompt(0)])
+        fresh = attrs.evolve(line, answers=Answers(line.answers._store, tmp_path, inline))
+        results = await fresh.results([prompt(1, attrs.evolve(REQUEST, **{name: PARAMETERS[name]})), prompt(2)])
+        assert (results[1].strategy, results[2].strategy) == (Strategy.PRIMARY, Strategy.CACHE_EXACT)
+
+    run(main)
+
+
+def test_prompts_of_different_namespaces_never_meet_and_one_without_has_that_of_the_settings(
+    tmp_path: Path, lines: Callable[[Painter], Lines]
+) -> None:
+    async def main() -> None:
+        painter = Painter(tmp_path)
+        line = lines(painter)
+        names = [None, "default", "other", "another", None, "other"]
+        for _ in range(2):
+            results = await line.results(prompt(seq, namespace=name) for seq, name in enumerate(names))
+            assert painter.painted == ["id-0", "id-2", "id-3"]
+        assert [results[seq].match.of for seq in range(6)] == ["id-0", "id-0", "id-2", "id-3", "id-0", "id-2"]  # type: ignore[union-attr]  # all are hits
+
+    run(main)
+
+
+def edit(path: Path) -> None:
+    path.write_bytes(b"x" * path.stat().st_size)
+    os.utime(path, (1e9, 1e9))
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 3)
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def replace_by_link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+@pytest.mark.parametrize("moved", [True, False])
+@pytest.mark.parametrize("spoil", [edit, truncate, lose, replace_by_folder, replace_by_link])
+def test_a_picture_that_broke_in_the_cache_is_made_again_and_nobody_gets_the_broken_one(
+    tmp_path: Path, lines: Callable[[Painter], Lines], spoil: Callable[[Path], None], moved: bool, remembered: bool
+) -> None:
+    async def main() -> None:
+        painter = Painter(tmp_path)
+        line = lines(painter)
+        (image,) = (await line.results([prompt(0)]))[0].images
+        if not remembered:
+            line = attrs.evolve(lines(painter), painter=painter)
+        if moved:  # the run writes into another folder by now
+            shutil.rmtree(tmp_path / "images")
+        spoil(tmp_path / "cache" / image.path)
+        result = (await line.results([prompt(1)]))[1]
+        assert result.status is Status.OK
+        (shown,) = result.images
+        assert hashlib.sha256((tmp_path / shown.path).read_bytes()).hexdigest() == shown.sha256
+        untouched = not moved and spoil in (lose, replace_by_folder, replace_by_link)
+        assert painter.painted == (["id-0"] if untouched else ["id-0", "id-1"])
+        again = (await line.results([prompt(2)]))[2]
+        assert again.strategy is Strategy.CACHE_EXACT
+        assert again.images == result.images
+
+    run(main)
+
+
+def test_a_failure_is_never_kept(tmp_path: Path, lines: Callable[[Painter], Lines]) -> None:
+    async def main() -> None:
+        for kind in Kind:
+            line = lines(Painter(tmp_path, [Problem(kind=kind, message="no")]))
+            assert (await line.results([prompt(0)]))[0].status is not Status.OK
+            assert list(line.answers._store.entries()) == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("strategy", [Strategy.REDUCED_QUALITY, Strategy.ALTERNATIVE_API, Strategy.CACHED_SIMILAR])
+def test_nothing_but_what_was_asked_for_is_kept(tmp_path: Path, lines: Callable[[Painter], Lines], strategy: Strategy) -> None:
+    async def main() -> None:
+        line = lines(Painter(tmp_path, strategy=strategy))
+        for mode in (CacheMode.USE, CacheMode.REFRESH, CacheMode.BYPASS):
+            assert (await line.results([prompt(0, cache=mode)]))[0].strategy is strategy
+        assert list(line.answers._store.entries()) == []
+
+    run(main)
+
+
+def test_a_hit_is_an_event(tmp_path: Path, lines: Callable[[Painter], Lines], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="headrace")
+
+    async def main() -> None:
+        line = lines(Painter(tmp_path))
+        await line.results([prompt(0)])
+        await line.results([prompt(1)])
+        (event,) = [record.msg for record in caplog.records if isinstance(record.msg, dict) and record.msg["event"] == "cache_hit"]
+        assert (event["prompt"], event["tier"], event["of"]) == ("id-1", "cache_exact", "id-0")
+
+    run(main)
+
+
+def test_where_the_line_of_a_leader_is_left_one_follower_of_each_of_its_keys_takes_over(
+    tmp_path: Path, lines: Callable[[Painter], Lines]
+) -> None:
+    async def main() -> None:
+        painter = Painter(tmp_path)
+        shared = lines(painter)
+        requests = [attrs.evolve(REQUEST, prompt=f"cat {number}") for number in range(3)]
+        async with trio.open_nursery() as nursery:
+            left = trio.CancelScope()
+
+            async def leader() -> None:
+                with left:
+                    await shared.results(prompt(number, request) for number, request in enumerate(requests))
+
+            nursery.start_soon(leader)
+            await wait_all_tasks_blocked()
+            async with shared.open(prompt(number, requests[number % 3]) for number in range(30)) as running:
+                await trio.sleep(4)
+                left.cancel()
+                results = [result async for result in running.results]
+        assert sorted(result.seq for result in results) == list(range(30))
+        assert {result.status for result in results} == {Status.OK}
+        assert len(painter.painted) == 6
+        assert not shared.in_flight._flights
 
     run(main)

@@ -101,7 +101,7 @@ class Items:
 def nothing_is_held(race: Race) -> bool:
     apis = [api for api in (race.primary, race.alternative) if api is not None]
     return (
-        not race._in_flight._flights
+        (race.cache is None or not race.cache.in_flight._flights)
         and not any(books.in_flight for books in race.statistics())
         and not any(key.in_flight for api in apis for pool in api.gate.pools for key in pool.keys)
         and not any(api.gate._queue for api in apis)

@@ -1,0 +1,96 @@
+"""``headrace cache audit``: what the cache would make of a file of prompts."""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from collections import Counter
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+import typer
+
+from headrace.cache.audit import Audit
+from headrace.cache.encoder import load
+from headrace.caching import BY_MEANING, judge_of
+from headrace.cli.tables import audit_tables
+from headrace.errors import UsageError
+from headrace.lines import open_input, read_lines
+from headrace.prompts import PromptReader
+from headrace.records import Prompt, Result
+from headrace.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from headrace.cache.audit import Ruling
+    from headrace.settings import Settings
+
+_BATCH = 256
+_STDIN = 0
+
+
+def audit_file(settings: Settings, source: str, show: int) -> None:
+    """Rule over every prompt of a file, and show what came of it; bad lines are named on stderr.
+
+    Raises:
+        UsageError: the file cannot be read, or the encoder or the verifier cannot be used.
+    """
+    encoder = judge = None
+    if settings.cache.policy in BY_MEANING:
+        judge, encoder = judge_of(settings.cache), load(settings.cache.encoder)
+        judge.check(encoder.fingerprint)
+    border = _Border(show)
+    audit = Audit(encoder, judge, settings.cache.namespace)
+
+    async def rule() -> None:
+        async for batch in _batches(settings, source):
+            for ruling in audit.rule(batch):
+                border.take(ruling)
+
+    trio.run(rule)
+    border.show()
+
+
+class _Border:
+    """Counts rulings, and keeps those that were closest."""
+
+    def __init__(self, show: int) -> None:
+        self._show = show
+        self._tiers: Counter[str] = Counter()
+        self._hits: list[tuple[float, int, Ruling]] = []
+        self._misses: list[tuple[float, int, Ruling]] = []
+
+    def take(self, ruling: Ruling) -> None:
+        self._tiers[ruling.tier or "paid for"] += 1
+        verdict = ruling.verdict
+        if verdict is not None and verdict.score is not None:
+            held = self._hits if verdict.same else self._misses
+            heapq.heappush(held, (-verdict.score if verdict.same else verdict.score, self._tiers.total(), ruling))
+            if len(held) > self._show:
+                heapq.heappop(held)
+
+    def show(self) -> None:
+        hits, misses = ([ruling for *_, ruling in sorted(held, reverse=True)] for held in (self._hits, self._misses))
+        audit_tables(self._tiers.total(), self._tiers.most_common(), hits, misses)
+
+
+async def _batches(settings: Settings, source: str) -> AsyncIterator[list[Prompt]]:
+    if source == "-" and sys.stdin is None:
+        raise UsageError("stdin is closed; name a file with one prompt a line, or pipe prompts in")
+    reader = PromptReader(settings.request)
+    batch: list[Prompt] = []
+    async with aclosing(read_lines(_STDIN if source == "-" else open_input(Path(source)))) as lines:
+        async for line in lines:
+            item = reader.read(line)
+            if isinstance(item, Result) and item.error is not None:
+                typer.echo(f"headrace: {clean(item.error.message)}", err=True)
+            elif isinstance(item, Prompt):
+                batch.append(item)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
