@@ -47,7 +47,8 @@ def _peak(url: str, lines: int) -> tuple[int, float]:
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("wb") as nowhere:
         config = Path(folder) / "headrace.toml"
         config.write_text(
-            f'[provider]\nbase_url = "{url}"\n[cache]\ndir = "{folder}/cache"\npolicy = "exact"\n[[pool]]\nname = "bench"\nmax_concurrency = 32\n'
+            f'[provider]\nbase_url = "{url}"\n[cache]\ndir = "{folder}/cache"\npolicy = "exact"\n'
+            '[[pool]]\nname = "bench"\nmax_concurrency = 32\n'
         )
         command = [sys.executable, "-m", "headrace", "run", "-c", str(config), "--out-dir", f"{folder}/out", "--format", "text"]
         environment = {**os.environ, "OPENAI_API_KEY": "sk-bench"}

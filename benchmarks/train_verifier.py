@@ -93,7 +93,8 @@ def pairs(data: Path, *, held: bool) -> list[Pair]:
     for base in _user_prompts(data)[:1600]:
         if held_out(base) is held:
             found += _of_prompt(base, 4, 1)
-    return list(dict.fromkeys(found))
+    # Some negatives of the data are their caption, letter by letter.
+    return [pair for pair in dict.fromkeys(found) if pair.same or pair.asked != pair.known]
 
 
 def _of_triple(triple: dict[str, str]) -> Iterator[Pair]:
@@ -326,6 +327,7 @@ def main() -> None:
             "date": options.date,
             "held_out": "prompts whose SHA-256 begins with a byte divisible by 4",
             "thresholds": f"on scores of {FOLDS} folds by prompt; rates: the larger one of all pairs' and the families' mean",
+            "share_of_budget": SHARE,
             "pairs": {family: count for family, (_, count) in rates(table, scores, 2.0).items()},
             "family_left_out": {family: [served, count] for family, (served, count) in left_out.items()},
         }

@@ -42,6 +42,17 @@ class _Scope:
     vectors: list[NDArray[np.float32]] = attrs.field(factory=list)
     index: Index | None = None
 
+    def add(self, text: str, vector: NDArray[np.float32]) -> None:
+        self.prompts.append(text)
+        self.vectors.append(vector)
+        count = len(self.prompts)
+        if self.index is None or count > self.index.capacity:
+            known = np.stack(self.vectors)
+            self.index = Index(len(vector), count, known[: sample_size(count)])
+            self.index.add(range(count), known)
+        else:
+            self.index.add([count - 1], vector[None])
+
 
 class Audit:
     """Rules over prompts in their order; batches of some hundred are fast.
@@ -63,47 +74,33 @@ class Audit:
         """A ruling for each, in their order."""
         vectors = None if self._encoder is None else self._encoder.encode([each.request.prompt for each in prompts])
         for place, prompt in enumerate(prompts):
+            text = prompt.request.prompt
             if prompt.cache is CacheMode.BYPASS:
-                yield Ruling(prompt=prompt.request.prompt, tier=None)
+                yield Ruling(prompt=text, tier=None)
                 continue
             scope = scope_key(prompt.request, prompt.variation, prompt.namespace or self._namespace, "")
-            text = prompt.request.prompt
             keys = {"exact": exact_key(scope, text), "canonical": canonical_key(scope, text)}
-            tier = next((tier for tier, key in keys.items() if key in self._known), None)
-            if prompt.cache is CacheMode.REFRESH:
-                tier = None
-                yield Ruling(prompt=text, tier=None)
-            elif tier is not None:
-                yield Ruling(prompt=text, tier=tier, known=self._known[keys[tier]])
-            elif vectors is None or self._judge is None:
-                yield Ruling(prompt=text, tier=None)
-            else:
-                ruling = self._by_meaning(self._scopes.setdefault(scope, _Scope()), text, vectors[place], self._judge)
-                yield ruling
-                tier = ruling.tier
-            for key in keys.values():
-                self._known.setdefault(key, text)
+            vector = None if vectors is None else vectors[place]
+            held = self._scopes.setdefault(scope, _Scope())
+            ruling = Ruling(prompt=text, tier=None) if prompt.cache is CacheMode.REFRESH else self._ruled(held, keys, text, vector)
+            if ruling.tier is None:
+                self._known |= dict.fromkeys(keys.values(), text)
+                if vector is not None:
+                    held.add(text, vector)
+            yield ruling
 
-    def _by_meaning(self, scope: _Scope, text: str, vector: NDArray[np.float32], judge: Judge) -> Ruling:
-        asked, best = read(text), None
-        near = [] if scope.index is None else scope.index.search(vector[None], CANDIDATES, judge.floor)[0]
-        for number in near:
-            known = scope.prompts[number]
-            verdict = judge.judge(asked, read(known), float(scope.vectors[number] @ vector))
+    def _ruled(self, held: _Scope, keys: dict[str, str], text: str, vector: NDArray[np.float32] | None) -> Ruling:
+        for tier, key in keys.items():
+            if key in self._known:
+                return Ruling(prompt=text, tier=tier, known=self._known[key])
+        nearest = Ruling(prompt=text, tier=None)
+        if vector is None or self._judge is None or held.index is None:
+            return nearest
+        for number in held.index.search(vector[None], CANDIDATES, self._judge.floor)[0]:
+            known = held.prompts[number]
+            verdict = self._judge.judge(read(text), read(known), float(held.vectors[number] @ vector))
             if verdict.same:
-                return Ruling(prompt=text, tier=judge.strategy.value.removeprefix("cache_"), known=known, verdict=verdict)
-            if best is None or (verdict.score or 0.0) > (best[1].score or 0.0):
-                best = (known, verdict)
-        self._add(scope, text, vector)
-        return Ruling(prompt=text, tier=None) if best is None else Ruling(prompt=text, tier=None, known=best[0], verdict=best[1])
-
-    def _add(self, scope: _Scope, text: str, vector: NDArray[np.float32]) -> None:
-        scope.prompts.append(text)
-        scope.vectors.append(vector)
-        count = len(scope.prompts)
-        if scope.index is None or count > scope.index.capacity:
-            known = np.stack(scope.vectors)
-            scope.index = Index(len(vector), count, known[: sample_size(count)])
-            scope.index.add(range(count), known)
-        else:
-            scope.index.add([count - 1], vector[None])
+                return Ruling(prompt=text, tier=self._judge.strategy.value.removeprefix("cache_"), known=known, verdict=verdict)
+            if nearest.verdict is None or (verdict.score or 0.0) > (nearest.verdict.score or 0.0):
+                nearest = Ruling(prompt=text, tier=None, known=known, verdict=verdict)
+        return nearest

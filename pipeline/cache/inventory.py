@@ -136,6 +136,8 @@ def mend(store: Store) -> tuple[int, int]:
     ]
     for number in broken:
         store.drop(number)
+    while store.sweep():
+        pass
     return len(broken), store.remove_strays()
 
 

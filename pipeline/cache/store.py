@@ -196,8 +196,6 @@ class Store:
                 if not self._db.execute("select 1 from picture where path = ?", (name,)).fetchone():
                     self.pictures.discard(path)
                     count += 1
-        while self.sweep():
-            pass
         return count
 
     def close(self) -> None:

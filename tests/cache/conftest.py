@@ -94,7 +94,7 @@ class HashedWords:
             for word in text.split():
                 seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8])
                 vectors[place] += np.random.default_rng(seed).standard_normal(DIMENSIONS, dtype=np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # type: ignore[no-any-return]  # it is an array
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,6 +18,7 @@ from headrace.records import Answer, Prompt, Strategy, Trail, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     Make = Callable[..., Entry]
 
@@ -33,7 +33,14 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 def question(kept: Entry, vector: Vector | None = None) -> Prompt:
     return Prompt(
-        seq=0, id=kept.origin, request=kept.request, namespace=kept.namespace, scope=kept.scope, key=kept.key, leads=(kept.key,), vector=vector
+        seq=0,
+        id=kept.origin,
+        request=kept.request,
+        namespace=kept.namespace,
+        scope=kept.scope,
+        key=kept.key,
+        leads=(kept.key,),
+        vector=vector,
     )
 
 
@@ -75,8 +82,9 @@ def test_what_was_kept_is_found_now_and_in_the_next_run_under_every_name(store: 
 def test_a_prompt_that_is_not_to_be_kept_is_not(store: Store, root: Path, entry: Make) -> None:
     async def test() -> None:
         kept = entry(root)
-        for lacking in ("key", "scope", "namespace"):
-            await Answers(store, root, inline).keep(attrs.evolve(question(kept), **{lacking: None}), answer(kept))
+        asked = question(kept)
+        for lacking in (attrs.evolve(asked, key=None), attrs.evolve(asked, scope=None), attrs.evolve(asked, namespace=None)):
+            await Answers(store, root, inline).keep(lacking, answer(kept))
         assert list(store.entries()) == []
 
     run(test)

@@ -17,7 +17,7 @@ DIMENSIONS = 16
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]  # it is an array
 
 
 def vectors(count: int, seed: int = 0) -> NDArray[np.float32]:

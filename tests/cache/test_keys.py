@@ -98,7 +98,9 @@ def test_a_key_is_the_same_in_every_run() -> None:
 
 @pytest.mark.parametrize(("one", "other"), [(("a", 'b","c'), ('a","b', "c")), (("a", "b"), ("ab", "")), (("a\0", "b"), ("a", "\0b"))])
 def test_text_cannot_pass_for_structure(one: tuple[str, str], other: tuple[str, str]) -> None:
-    assert scope_key(attrs.evolve(REQUEST, model=one[1]), 0, one[0], "") != scope_key(attrs.evolve(REQUEST, model=other[1]), 0, other[0], "")
+    assert scope_key(attrs.evolve(REQUEST, model=one[1]), 0, one[0], "") != scope_key(
+        attrs.evolve(REQUEST, model=other[1]), 0, other[0], ""
+    )
     assert scope_key(REQUEST, 0, *one) != scope_key(REQUEST, 0, *other)
 
 

@@ -45,15 +45,15 @@ def test_entries_come_in_the_order_in_which_they_were_kept_by_anybody(
 def test_rows_are_those_that_are_still_there_and_have_a_vector_of_this_encoder(
     store: Store, vectors: Vectors, root: Path, entry: Make
 ) -> None:
-    made = [store.put(entry(root, str(number)), root, Vector(encoder, b"1111")) for number, encoder in enumerate(("mine", "mine", "theirs"))]
+    made = [
+        store.put(entry(root, str(number)), root, Vector(encoder, b"1111")) for number, encoder in enumerate(("mine", "mine", "theirs"))
+    ]
     store.drop(made[0].number)
     assert [(row.id, row.prompt, row.vector) for row in vectors.rows([each.number for each in made])] == [(made[1].number, "1", b"1111")]
     assert vectors.rows([]) == []
 
 
-def test_what_is_too_old_is_there_no_more(
-    folder: Path, store: Store, root: Path, entry: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_too_old_is_there_no_more(folder: Path, store: Store, root: Path, entry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = store.put(entry(root), root, Vector("mine", b"1111"))
 
     class Later:

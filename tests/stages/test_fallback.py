@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import hashlib
+import shutil
+from contextlib import closing
 from random import Random
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
@@ -14,20 +17,41 @@ from headrace.admission.pool import Pool
 from headrace.admission.retry import CURABLE
 from headrace.api import Api
 from headrace.budget import Budget
+from headrace.cache.answers import Answers
+from headrace.cache.in_flight import InFlight
+from headrace.cache.meaning import Twin
+from headrace.cache.store import Entry, Store
 from headrace.estimate import estimate
 from headrace.flow import flow
 from headrace.models import Limits
 from headrace.offload import inline
 from headrace.provider.memory import ByteBudget
-from headrace.records import Answer, Failure, Kind, Problem, Prompt, Request, Result, Status, Strategy, Trail
-from headrace.rungs import AlternativeApi, ReducedQuality
+from headrace.records import (
+    Answer,
+    CacheMode,
+    Failure,
+    Kind,
+    Match,
+    Picture,
+    Problem,
+    Prompt,
+    Request,
+    Result,
+    Status,
+    Strategy,
+    Trail,
+)
+from headrace.results import answered
+from headrace.rungs import AlternativeApi, CachedSimilar, ReducedQuality
 from headrace.settings import AlternativeSettings
 from headrace.stages.fallback import Fallback
+from headrace.stages.settle import Settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from headrace.cache.meaning import Meaning
     from headrace.provider.client import Client
     from headrace.provider.failures import Reply
     from headrace.provider.memory import Lease
@@ -234,5 +258,127 @@ def test_where_no_key_of_either_api_works_the_run_ends() -> None:
         (outcome,) = await through([FakeRung(failure(Kind.NO_POOL))], failure(Kind.NO_POOL))
         assert isinstance(outcome, Failure)
         assert outcome.problem.kind is Kind.NO_POOL
+
+    run(main)
+
+
+class Neighbours:
+    """Stands for the search by meaning: knows one entry."""
+
+    def __init__(self, twin: Twin | None) -> None:
+        self._twin = twin
+        self.asked: list[tuple[str, float]] = []
+
+    async def similar(self, prompt: Prompt, threshold: float) -> Twin | None:
+        self.asked.append((prompt.request.prompt, threshold))
+        await trio.sleep(1)
+        return self._twin
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Iterator[Answers]:
+    """A cache that knows the picture of a dog, as entry 1."""
+    with closing(Store(tmp_path / "cache", 1e6)) as store:
+        digest = hashlib.sha256(b"dog").hexdigest()
+        picture = Picture(path=f"images/{digest[:2]}/{digest}.png", sha256=digest, format="png", width=1, height=1, bytes=3)
+        (tmp_path / picture.path).parent.mkdir(parents=True)
+        (tmp_path / picture.path).write_bytes(b"dog")
+        entry = Entry(
+            key="dog",
+            scope="scope",
+            canonical="dog",
+            namespace="",
+            request=attrs.evolve(REQUEST, prompt="a dog"),
+            origin="dog",
+            pictures=(picture,),
+            usage=None,
+            cost_usd=0.5,
+        )
+        assert store.put(entry, tmp_path).number == 1
+        yield Answers(store, tmp_path, inline)
+
+
+TWIN = Twin(number=1, flight=None, cosine=0.87, difference="cat -> dog")
+
+
+def similar(answers: Answers, twin: Twin | None) -> tuple[CachedSimilar, Neighbours]:
+    meaning = Neighbours(twin)
+    return CachedSimilar(cast("Meaning", meaning), answers, 0.8), meaning
+
+
+def unanswered(**fields: Any) -> Failure:
+    fields = {"key": "cat", "scope": "scope", "namespace": "", "leads": ("cat",)} | fields
+    return attrs.evolve(failure(), prompt=attrs.evolve(PROMPT, **fields))
+
+
+def test_a_similar_picture_is_labelled_free_and_says_what_differs(answers: Answers) -> None:
+    async def main() -> None:
+        rung, meaning = similar(answers, TWIN)
+        (outcome,) = await through([rung], unanswered())
+        assert isinstance(outcome, Answer)
+        assert meaning.asked == [("a cat", 0.8)]
+        result = answered(outcome)
+        assert (result.strategy, result.status, result.cost_usd, result.prompt) == (Strategy.CACHED_SIMILAR, Status.OK, 0.0, "a cat")
+        assert result.match == Match(of="dog", similarity=0.87, difference="cat -> dog")
+        assert result.as_dict()["match"] == {"of": "dog", "similarity": 0.87, "difference": "cat -> dog"}
+        assert (result.attempts, result.key) == (4, "k")
+        assert result.images[0].bytes == 3
+
+    run(main)
+
+
+def test_a_similar_picture_is_never_kept_as_the_answer(answers: Answers) -> None:
+    async def main() -> None:
+        rung, _ = similar(answers, TWIN)
+        with InFlight().line() as leads:
+            assert leads.lead("cat")
+
+            async def source() -> AsyncIterator[Answer | Failure | Result]:
+                yield unanswered()
+
+            settle = Settle(answers, leads, Budget(None).line(), lambda _: None)
+            async with flow(source()).then(Fallback([rung])).then(settle).open() as running:
+                (result,) = [result async for result in running.results]
+        assert result.strategy is Strategy.CACHED_SIMILAR
+        assert await answers.find("cat") is None
+        assert [entry.key for entry in answers._store.entries()] == ["dog"]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"cache": CacheMode.BYPASS}, {"cache": CacheMode.REFRESH}, {"cache": CacheMode.BYPASS, "key": None}, {"key": None}]
+)
+def test_who_wants_nothing_of_the_cache_gets_nothing_similar(answers: Answers, fields: dict[str, Any]) -> None:
+    async def main() -> None:
+        rung, meaning = similar(answers, TWIN)
+        given = unanswered(**fields)
+        assert await through([rung], given) == [given]
+        assert meaning.asked == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["none", "dropped", "broken"])
+def test_where_nothing_similar_is_to_be_had_the_failure_stays(answers: Answers, how: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        rung, _ = similar(answers, None if how == "none" else TWIN)
+        if how == "dropped":
+            answers._store.drop(1)
+        elif how == "broken":
+            shutil.rmtree(tmp_path / "images")
+            shutil.rmtree(tmp_path / "cache" / "images")
+        assert await through([rung], unanswered()) == [unanswered()]
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - CURABLE))
+def test_what_policy_forbids_gets_nothing_similar_either(answers: Answers, kind: Kind) -> None:
+    async def main() -> None:
+        rung, meaning = similar(answers, TWIN)
+        given = attrs.evolve(unanswered(), problem=Problem(kind=kind, message=""))
+        assert await through([rung], given) == [given]
+        assert meaning.asked == []
 
     run(main)

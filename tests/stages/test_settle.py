@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+from contextlib import closing
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,9 @@ from headrace.admission.key import Key
 from headrace.admission.pool import Pool
 from headrace.api import Api
 from headrace.budget import Budget
+from headrace.cache.answers import Answers
 from headrace.cache.in_flight import InFlight
+from headrace.cache.store import Store
 from headrace.flow import flow
 from headrace.models import Limits
 from headrace.offload import inline
@@ -24,7 +28,9 @@ from headrace.records import (
     Answer,
     Estimated,
     Failure,
+    Hit,
     Kind,
+    Match,
     Picture,
     Problem,
     Prompt,
@@ -44,6 +50,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trio import MemoryReceiveChannel, MemorySendChannel
+
+    from headrace.offload import T, Ts
 
 REQUEST = Request(prompt="a cat", model="gpt-image-2.5-flare", size="1024x1024", quality="low")
 PICTURE = Picture(path="images/a.png", sha256="a", format="png", width=1024, height=1024, bytes=3)
@@ -129,6 +137,76 @@ def test_a_failure_becomes_a_line_with_its_reason_and_some_end_the_run(kind: Kin
         assert result.status is (Status.SKIPPED if skipped else Status.FAILED)
         assert (result.error, result.attempts, result.key, result.images) == (problem, 2, "k", ())
         assert stopped == ([problem] if kind in (Kind.NO_POOL, Kind.OVER_BUDGET) else [])
+
+    run(main)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_an_answer_lands_under_every_key_that_its_prompt_leads_before_its_line_is_handed_on(strategy: Strategy) -> None:
+    async def main() -> None:
+        flights = InFlight()
+        match = Match(of="old", similarity=0.9, difference="red -> blue") if strategy is Strategy.CACHED_SIMILAR else None
+        with flights.line() as leads:
+            assert all(leads.lead(key) for key in ("exact", "canonical", "another"))
+            made = attrs.evolve(answer(3), strategy=strategy, match=match)
+            made = attrs.evolve(made, prompt=attrs.evolve(made.prompt, leads=("exact", "canonical")))
+            waiting = [flights.flight(key) for key in ("exact", "canonical")]
+            async with flow(stream([made])).then(Settle(None, leads, Budget(None).line(), lambda _: None)).open() as running:
+                for flight in waiting:
+                    assert flight is not None
+                    hit = await flight.follow()
+                    assert isinstance(hit, Hit)
+                    assert (hit.pictures, hit.quality, hit.cost_usd) == ((PICTURE,), "medium", 0.25)
+                    assert hit.match == (match or Match(of="id-3", similarity=1.0))
+                    assert hit.strategy is (strategy if match else Strategy.COALESCED)
+                assert (await anext(running.results)).match == match
+            assert flights.flight("another") is not None
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_failure_lands_as_it_is(kind: Kind) -> None:
+    async def main() -> None:
+        flights = InFlight()
+        failure = Failure(prompt=attrs.evolve(prompt(1), leads=("exact",)), problem=Problem(kind=kind, message="why"), trail=TRAIL)
+        with flights.line() as leads:
+            assert leads.lead("exact")
+            waiting = flights.flight("exact")
+            assert waiting is not None
+            async with flow(stream([failure])).then(Settle(None, leads, Budget(None).line(), lambda _: None)).open() as running:
+                assert len([result async for result in running.results]) == 1
+            assert await waiting.follow() is failure
+            assert flights.flight("exact") is None
+
+    run(main)
+
+
+def test_an_answer_is_kept_before_its_followers_hear_of_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        flights = InFlight()
+        asked = attrs.evolve(prompt(1), key="exact", scope="scope", namespace="", leads=("exact",))
+        content = b"abc"
+        picture = attrs.evolve(PICTURE, sha256=hashlib.sha256(content).hexdigest())
+        picture = attrs.evolve(picture, path=f"images/{picture.sha256[:2]}/{picture.sha256}.png")
+        (tmp_path / picture.path).parent.mkdir(parents=True)
+        (tmp_path / picture.path).write_bytes(content)
+
+        async def slowly(function: Callable[[*Ts], T], *args: *Ts) -> T:
+            await trio.sleep(5)
+            return function(*args)
+
+        with closing(Store(tmp_path / "cache", 1e6)) as store, flights.line() as leads:
+            assert leads.lead("exact")
+            waiting = flights.flight("exact")
+            assert waiting is not None
+            settle = Settle(Answers(store, tmp_path, slowly), leads, Budget(None).line(), lambda _: None)
+            made = attrs.evolve(answer(1), prompt=asked, pictures=(picture,))
+            async with flow(stream([made])).then(settle).open() as running:
+                await waiting.follow()
+                assert trio.current_time() == 5.0
+                assert store.get("exact") is not None
+                assert len([result async for result in running.results]) == 1
 
     run(main)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, assert_type
 
+import numpy as np
 import trio
 
 import headrace
@@ -19,6 +20,7 @@ from headrace.stages.estimate import Estimate
 from headrace.stages.fallback import Fallback
 from headrace.stages.fetch import Fetch
 from headrace.stages.order import Order
+from headrace.stages.semantic import Semantic
 from headrace.stages.settle import Settle
 from headrace.stages.sink import Sink
 
@@ -46,6 +48,19 @@ def plain_python() -> None:
     headrace.generate([17])  # type: ignore[list-item]  # a number is no prompt
     headrace.generate(["a cat"], "headrace.toml")  # type: ignore[arg-type]  # settings are loaded first
     result.status = headrace.Status.OK  # type: ignore[misc]  # records are frozen
+
+
+class Mine:
+    fingerprint = "mine:1"
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return np.ones((len(texts), 1), dtype=np.float32)
+
+
+def an_encoder_of_ones_own() -> None:
+    headrace.generate(["a cat"], encoder=Mine())
+    headrace.open(encoder=Mine())
+    headrace.generate(["a cat"], encoder="all-MiniLM-L6-v2")  # type: ignore[arg-type]  # a name belongs into the settings
 
 
 async def with_trio(channel: trio.MemoryReceiveChannel[str]) -> None:
@@ -79,7 +94,11 @@ def errors() -> None:
 def the_line(intake: Intake, answers: Answers, leads: Leads, api: Api, slots: trio.Semaphore) -> Flow[Result]:
     source = flow(intake)
     assert_type(source, Flow[Prompt | Result])
-    estimated = source.then(Dedupe(answers, leads, "")).then(Estimate(estimator="vendor", refuse_retired=True))
+    estimated = (
+        source.then(Dedupe(answers, leads, "", ""))
+        .then(Semantic(answers, leads, None))
+        .then(Estimate(estimator="vendor", refuse_retired=True))
+    )
     fetched = estimated.then(Admission(api, Budget(None).line())).then(Fetch(api, Budget(None).line()))
     assert_type(fetched, Flow[Answer | Failure | Result])
     settled = fetched.then(Fallback(())).then(Settle(answers, leads, Budget(None).line(), print))
@@ -93,7 +112,8 @@ def stages_in_a_wrong_order(intake: Intake, answers: Answers, leads: Leads, api:
     flow(intake).then(Admission(api, Budget(None).line()))  # type: ignore[arg-type]  # nothing was estimated
     flow(intake).then(Sink(slots))  # type: ignore[arg-type]  # prompts are no results
     flow(intake).then(Order())  # type: ignore[arg-type]  # prompts are no results
-    flow(intake).then(estimate).then(Dedupe(answers, leads, ""))  # type: ignore[arg-type]  # it takes prompts
+    flow(intake).then(estimate).then(Dedupe(answers, leads, "", ""))  # type: ignore[arg-type]  # it takes prompts
+    flow(intake).then(estimate).then(Semantic(answers, leads, None))  # type: ignore[arg-type]  # it takes prompts
     flow(intake).then(estimate).then(Fetch(api, Budget(None).line()))  # type: ignore[arg-type]  # nothing was admitted
     flow(intake).then(estimate).then(Settle(answers, leads, Budget(None).line(), print))  # type: ignore[arg-type]  # nothing was answered
     flow([1, 2])  # type: ignore[arg-type]  # a source is an async iterator
