@@ -209,11 +209,13 @@ class Hit:
 
     strategy: Strategy
     pictures: tuple[Picture, ...]
+    prompt: str
+    """The words of the one who paid."""
     model: str
     size: str
     quality: str
     cost_usd: float | None
-    """What it cost the one who paid."""
+    """What it cost then."""
     match: Match
 
     def for_twin(self, similarity: float, difference: str | None) -> Hit:

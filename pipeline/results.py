@@ -36,6 +36,7 @@ def shared(answer: Answer) -> Hit:
     return Hit(
         strategy=answer.strategy if answer.strategy is Strategy.CACHED_SIMILAR else Strategy.COALESCED,
         pictures=answer.pictures,
+        prompt=answer.prompt.request.prompt,
         model=request.model,
         size=request.size,
         quality=request.quality,

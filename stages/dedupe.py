@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from headrace.cache.events import tell_hit
 from headrace.cache.keys import exact_key, scope_key
-from headrace.log import log
 from headrace.records import CacheMode, Hit, Result, Strategy
 from headrace.results import failed, reused
 
@@ -51,7 +51,7 @@ class Dedupe:
                     if prompt.cache is CacheMode.REFRESH:
                         await sink.send(prompt)
                     elif (hit := await self._hit(key)) is not None:
-                        log.info("cache_hit", prompt=prompt.id, tier=hit.strategy.value, of=hit.match.of)
+                        tell_hit(prompt, hit)
                         await sink.send(reused(prompt, hit))
                     elif self._leads.lead(key):
                         await sink.send(attrs.evolve(prompt, leads=(key,)))
@@ -73,4 +73,8 @@ class Dedupe:
                 await sink.send(attrs.evolve(prompt, leads=(key,)))
                 return
             outcome = await self._leads.follow(key)
-        await sink.send(reused(prompt, outcome) if isinstance(outcome, Hit) else failed(prompt, outcome))
+        if isinstance(outcome, Hit):
+            tell_hit(prompt, outcome)
+            await sink.send(reused(prompt, outcome))
+        else:
+            await sink.send(failed(prompt, outcome))

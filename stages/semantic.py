@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from headrace.cache.events import tell_hit
 from headrace.cache.keys import canonical_key
-from headrace.log import log
 from headrace.records import Failure, Hit, Kind, Result, Strategy
 from headrace.results import failed, reused
 
@@ -95,7 +95,7 @@ class Semantic:
             self._leads.land(key, outcome)
         if isinstance(outcome, Failure):
             return failed(prompt, outcome)
-        log.info("cache_hit", prompt=prompt.id, tier=outcome.strategy.value, of=outcome.match.of, similarity=outcome.match.similarity)
+        tell_hit(prompt, outcome)
         return reused(prompt, outcome)
 
 

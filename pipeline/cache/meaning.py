@@ -19,9 +19,10 @@ import trio
 
 from headrace.cache.difference import difference
 from headrace.cache.encoder import BATCH, EncoderError
+from headrace.cache.events import tell_verdict
 from headrace.cache.vetoes import gross_veto
 from headrace.cache.words import read
-from headrace.log import heard, log
+from headrace.log import log
 from headrace.text import clean
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from headrace.cache.encoder import Encoder
     from headrace.cache.in_flight import Flight, InFlight
-    from headrace.cache.judge import Judge, Verdict
+    from headrace.cache.judge import Judge
     from headrace.cache.pending import Pending
     from headrace.cache.search import Found, Search
     from headrace.cache.store import Store
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 BESIDE_S = 1.0
 """Seconds of work after which the encoder is loaded though nothing has needed it: a shorter run never pays for it."""
 CANDIDATES = 5
-_SHOWN = 200
 _AT_ONCE = 2 * BATCH
 """Texts handed to the encoder at once, which sorts them by length."""
 
@@ -229,22 +229,7 @@ class Meaning:
         several = {other: (cosine, other, number, flight) for cosine, other, number, flight in reversed(candidates)}
         for cosine, other, number, flight in sorted(several.values(), key=lambda each: -each[0])[:CANDIDATES]:
             verdict = self._judge.judge(asked, read(other), cosine)
-            if heard():
-                _tell(prompt, other, verdict)
+            tell_verdict(prompt, other, verdict)
             if verdict.same:
                 return Twin(number=number, flight=flight, cosine=round(cosine, 4), difference=difference(text, other) or None)
         return None
-
-
-def _tell(prompt: Prompt, other: str, verdict: Verdict) -> None:
-    log.info(
-        "cache_twin" if verdict.same else "cache_near_miss",
-        prompt=prompt.id,
-        rule=verdict.rule,
-        because=verdict.detail,
-        cosine=round(verdict.cosine, 4),
-        score=verdict.score if verdict.score is None else round(verdict.score, 4),
-        asked=clean(prompt.request.prompt, _SHOWN),
-        known=clean(other, _SHOWN),
-        difference=difference(prompt.request.prompt, other),
-    )

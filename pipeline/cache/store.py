@@ -63,6 +63,7 @@ class Entry:
         return Hit(
             strategy=strategy,
             pictures=self.pictures,
+            prompt=self.request.prompt,
             model=self.request.model,
             size=self.request.size,
             quality=self.request.quality,

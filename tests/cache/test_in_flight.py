@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 HIT = Hit(
+    prompt="a cat",
     strategy=Strategy.COALESCED,
     pictures=(),
     model="m",

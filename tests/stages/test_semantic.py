@@ -5,7 +5,7 @@ import logging
 import re
 from collections import Counter
 from contextlib import ExitStack, asynccontextmanager, closing
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 import numpy as np
@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from headrace.assembly import open_race
 from headrace.budget import Budget
 from headrace.cache.answers import Answers
 from headrace.cache.in_flight import InFlight
@@ -24,6 +25,7 @@ from headrace.cache.search import Search
 from headrace.cache.store import Store
 from headrace.flow import flow
 from headrace.offload import inline
+from headrace.owners import simulated_owners, simulated_pools
 from headrace.records import (
     Answer,
     CacheMode,
@@ -39,6 +41,8 @@ from headrace.records import (
     Strategy,
     Trail,
 )
+from headrace.settings import CacheSettings, PoolSettings, RunSettings, Settings
+from headrace.simulator import SimulatorSettings, World, make_app
 from headrace.stages.dedupe import Dedupe
 from headrace.stages.semantic import Semantic
 from headrace.stages.settle import Settle
@@ -573,6 +577,59 @@ def test_what_a_fallback_made_is_shared_and_not_kept(house: Make) -> None:
             assert list(home.store.entries()) == []
             await home.results([prompt(3, "fox in rain")])
         assert len(home.painter.painted) == 2
+
+    run(main)
+
+
+# In a whole line
+
+
+class Items:
+    """An input that knows how much of it was read."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = iter(texts)
+        self.read = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        await trio.lowlevel.checkpoint()
+        for text in self._texts:
+            self.read += 1
+            return text
+        raise StopAsyncIteration
+
+
+@pytest.mark.parametrize("max_in_flight", [1, 3, 20])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_those_who_wait_for_their_twins_hold_slots_and_take_none_from_their_leaders(
+    tmp_path: Path, max_in_flight: int, ordered: bool
+) -> None:
+    run_settings = RunSettings(out_dir=str(tmp_path / "out"), simulate=True, max_in_flight=max_in_flight, ordered=ordered)
+    pools = (PoolSettings(name="only", images_per_minute=30, max_concurrency=2),)
+    cache = CacheSettings(policy="cosine", cosine_threshold=0.9, dir=str(tmp_path / "cache"))
+    world = World(SimulatorSettings(pools=simulated_pools(simulated_owners(pools, ())), pictures="template"))
+    app = make_app(world)
+
+    async def main() -> None:
+        items = Items(f"{animal} {number}" for number in range(8) for animal in ("fox", "owl", "wolf", "bear", "cat"))
+        async with open_race(
+            Settings(pool=pools, cache=cache, run=run_settings), environ={}, offload=inline, app=app, encoder=Subjects()
+        ) as race:
+            assert race.cache is not None
+            async with race.results(items) as results:
+                await trio.sleep(3_600)
+                assert items.read == max_in_flight
+                await anext(results)
+                await trio.sleep(3_600)
+                assert items.read == max_in_flight + 1
+                found = [result async for result in results]
+            assert len(found) == 39
+            assert not race.cache.in_flight._flights
+        assert {result.status for result in found} == {Status.OK}
+        assert Counter(text.split()[0] for text in world.bill.elements()) == {"fox": 1, "owl": 1, "wolf": 1, "bear": 1, "cat": 1}
 
     run(main)
 
