@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.cache.canonical import ARTICLES, AUXILIARIES
-from headrace.cache.words import word_of
+from headrace.cache.lexicon import word_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

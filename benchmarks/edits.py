@@ -1,4 +1,4 @@
-"""Prompts made from prompts: by one small edit that asks for another picture, or by a rewrite that asks for the same one.
+"""Prompts made from prompts by one small edit that asks for another picture.
 
 Every edit has a family, and is drawn by seed, family and prompt alone: the same prompts give the same pairs.
 """
@@ -7,13 +7,31 @@ from __future__ import annotations
 
 import re
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from headrace.cache.canonical import ARTICLES, AUXILIARIES, NUMBERS
-from headrace.cache.words import ADJECTIVES, lexicon, word_of
+from draft import CLOSED, Draft, Edit, pick, plural
+
+from headrace.cache.lexicon import ADJECTIVES, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+
+ROLES = frozenset(
+    [
+        "order",
+        "objects swapped",
+        "attributes swapped",
+        "attribute moved",
+        "relation",
+        "relations swapped",
+        "actions swapped",
+        "counts swapped",
+    ]
+)
+"""Families whose pairs have all or nearly all words in common: the hardest ones."""
+_NEVER_MOVED = frozenset({"it", "them", "him", "her", "me", "which", "that", "is", "are", "was", "has", "the left", "left", "right", "top", "front"})
+"""With one of these at an end, half a sentence does not move: "it on the table has a plate"."""
 
 
 def _words(text: str) -> list[str]:
@@ -77,7 +95,6 @@ truck train bus airplane skateboard surfboard suitcase couch bed mirror window d
 camera shoe teddy"""
 )
 SIGNS = _phrases("stop|open|closed|hello|welcome|happy birthday|for sale|exit|peace|no parking|fresh coffee|danger|love|sold out|this way")
-_VOWELS = "aeiou"
 
 
 def different(text: str, seed: int) -> Iterator[Edit]:
@@ -129,9 +146,14 @@ def _plural(draft: Draft, rng: Random) -> Iterator[str]:
     many = [place for place in draft.nouns() if draft.kinds[place].form == "plural"]
     for place in pick(
         rng,
-        [place for place in many if place - 2 not in draft.kinds or draft.kinds[place - 2].kind in {"preposition", "conjunction", "verb"}],
+        [place for place in many if place - 2 not in draft.kinds or _before(draft, place) in {"preposition", "conjunction", "verb"}],
     ):
         yield draft.put((place, "a " + draft.kinds[place].lemma))
+
+
+def _before(draft: Draft, place: int) -> str:
+    # The kind of the word before; "of" may count ("a group of cars"), which no preposition does.
+    return draft.kinds[place - 2].kind if draft.pieces[place - 2].lower() != "of" else ""
 
 
 def _negation(draft: Draft, rng: Random) -> Iterator[str]:
@@ -231,9 +253,14 @@ def _swapped(*kinds: str) -> Callable[[Draft, Random], Iterator[str]]:
 def _attribute_moved(draft: Draft, rng: Random) -> Iterator[str]:
     attributes = [place for place in draft.of(*ADJECTIVES, "number") if draft.after(place) is not None]
     for place in pick(rng, attributes):
-        targets = [noun for noun in draft.nouns() if abs(noun - place) > 3 and not (noun > 1 and noun - 2 in attributes)]  # noqa: PLR2004
+        targets = [noun for noun in draft.nouns() if abs(noun - place) > 3 and not _described(draft, noun)]  # noqa: PLR2004
         for noun in pick(rng, targets):
             yield draft.put((place, ""), (noun, f"{draft.pieces[place].lower()} {draft.pieces[noun]}"))
+
+
+def _described(draft: Draft, noun: int) -> bool:
+    # Whether something stands between the noun and its article, so that one more word would have to be put in a place of its own.
+    return noun - 2 in draft.kinds and draft.kinds[noun - 2].kind in {*ADJECTIVES, "noun", "person", "number", "quantifier", "adverb"}
 
 
 def _phrases_swapped(draft: Draft, rng: Random) -> Iterator[str]:
@@ -249,7 +276,9 @@ def _phrases_swapped(draft: Draft, rng: Random) -> Iterator[str]:
     lone = [place for place in middles if not draft.beside(place, "preposition", "verb", "posture", "adverb", "conjunction")]
     for place in pick(rng, lone):
         before, after = "".join(draft.pieces[:place]).strip(), "".join(draft.pieces[place + 1 :]).strip(" .")
-        yield f"{after} {draft.pieces[place]} {before[:1].lower()}{before[1:]}"
+        ends = {draft.pieces[place - 2].lower(), after.split()[0].lower(), after.split()[-1].lower()}
+        if not ends & _NEVER_MOVED and draft.kinds[draft.words[-1]].kind in {"noun", "person"}:
+            yield f"{after} {draft.pieces[place]} {before[:1].lower()}{before[1:]}"
 
 
 def _style(draft: Draft, rng: Random) -> Iterator[str]:

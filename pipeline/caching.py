@@ -53,7 +53,7 @@ def open_cache(settings: Settings, root: Path, offload: Offload | None, encoder:
         return None
     judge = judge_of(wanted) if wanted.policy in BY_MEANING else None
     folder = folder_of(settings, root)
-    if os.path.realpath(folder) == os.path.realpath(root):
+    if os.path.realpath(os.path.expanduser(folder)) == os.path.realpath(root):  # noqa: PTH111 - a home that is not there is no error here
         raise UsageError(f"cache and pictures have the same folder, {root}; choose another: the cache removes what is too old")
     store = Store(folder, wanted.ttl_days * DAY_S)
     stack.callback(store.close)

@@ -219,11 +219,10 @@ class Meaning:
 
     def _judged(self, prompt: Prompt, found: Found) -> Twin | None:
         text = prompt.request.prompt
-        own = self._flights.flight(prompt.key)
         candidates: list[tuple[float, str, int, Flight | None]] = [(each.cosine, each.prompt, each.id, None) for each in found.neighbours]
         if (pending := self._pending.get(prompt.scope or "")) is not None:
-            near = pending.near(found.values, CANDIDATES + 1, self._judge.floor)
-            candidates += [(cosine, other, 0, flight) for flight, other, cosine in near if flight is not own]
+            near = pending.near(found.values, CANDIDATES, self._judge.floor)
+            candidates += [(cosine, other, 0, flight) for flight, other, cosine in near]
         asked = read(text)
         # What has landed while the search was on may have been found in both places.
         several = {other: (cosine, other, number, flight) for cosine, other, number, flight in reversed(candidates)}

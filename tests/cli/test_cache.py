@@ -364,7 +364,7 @@ finally:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("run", "in", "--simulate", "--cache", policy) for policy in ("off", "exact", "canonical")] + [("cache", "stats"), ("--help",)],
+    [("run", "in", "--simulate", "--cache", policy) for policy in ("exact", "canonical")] + [("cache", "stats"), ("--help",)],
     ids=" ".join,
 )
 @pytest.mark.usefixtures("run")
