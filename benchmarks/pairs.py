@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from edits import ROLES, Edit, different
 from rewrites import same
+from templates import EXCHANGED, TOLD_OTHERWISE, told_otherwise
 
 from headrace.cache.encoder import load
 from headrace.cache.words import read
@@ -32,7 +33,7 @@ LICENCES = {
     "user_prompts_10k.txt": "Apache-2.0 (prompts: DiffusionDB, CC0)",
 }
 PARAPHRASE = "paraphrase"
-_OF_EACH_FILE, _OF_USERS = 200, 1_600
+_OF_EACH_FILE, _OF_USERS, _SCENES = 200, 1_600, 2_400
 
 
 class Pair(NamedTuple):
@@ -66,6 +67,9 @@ def pairs(data: Path, *, held: bool) -> list[Pair]:
     for base in _user_prompts(data)[:_OF_USERS]:
         if held_out(base) is held:
             found += _of_prompt(base, 4, 1)
+    for number in range(_SCENES):
+        if held_out(f"scene {number}") is held:
+            found += _of_scene(number)
     # Some negatives of the data are their caption, letter by letter.
     return [pair for pair in dict.fromkeys(found) if pair.same or pair.asked != pair.known]
 
@@ -109,6 +113,13 @@ def _of_prompt(base: str, others: int, rewrites: int) -> Iterator[Pair]:
         yield Pair(edit.family, base, edit.text, False, base)
     for edit in _some(same(base, SEED), rewrites):
         yield Pair(edit.family, base, edit.text, True, base)
+
+
+def _of_scene(number: int) -> Iterator[Pair]:
+    one, other, exchanged = told_otherwise(number)
+    yield Pair(TOLD_OTHERWISE, one, other, True, f"scene {number}")
+    for text in exchanged:
+        yield Pair(EXCHANGED, one, text, False, f"scene {number}")
 
 
 def _some(edits: Iterable[Edit], most: int) -> list[Edit]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-FAMILY = "scene told otherwise"
-EXCHANGED = "scene exchanged"
+TOLD_OTHERWISE = "told otherwise"
+EXCHANGED = "participants exchanged"
 
 _BEINGS = (
     "dog cat horse bear monkey rabbit bird cow sheep elephant fox robot man woman boy girl child nurse chef dancer knight wizard clown farmer "
@@ -108,7 +108,7 @@ _TOLD: dict[str, tuple[str, ...]] = {
     ),
     "with things": (
         "{o} and {p} on {t}",
-        "{o} with {p} on {t}",
+        "{t} on which there are {o} and {p}",
         "on {t} are {p} and {o}",
         "{t} with {o} and {p} on it",
         "{p} and {o} are placed on {t}",

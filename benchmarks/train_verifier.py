@@ -1,10 +1,10 @@
 """Train the verifier of the semantic cache, and print what its thresholds rest on.
 
-    python benchmarks/train_verifier.py DATA [--out FILE]
+    python benchmarks/train_verifier.py DATA [--out FILE] [--encoder NAME] [--vectors FILE]
 
-DATA holds ``paraphrase_triples.jsonl``, ``PartiPrompts.tsv``, ``geneval_prompts.txt``, ``user_prompts_10k.txt``, ``t2i_compbench/*.txt``.
-A quarter of all prompts, by hash, is left out of everything here: ``cache_quality.py`` measures the shipped file with those. Thresholds are
-set on predictions of models that have not seen the prompt, in folds by prompt.
+DATA is what ``pairs.py`` says. A quarter of all prompts, by hash, is left out of everything here: ``cache_quality.py`` measures the shipped
+file with those. Thresholds are set on predictions of models that have not seen the prompt, in folds by prompt. Only what comes as far as
+the verifier is encoded; ``--vectors`` keeps the vectors for the next run.
 """
 
 from __future__ import annotations
@@ -12,134 +12,39 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from edits import Edit, different, same
-from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-untyped]  # it has no types
+from edits import ROLES
+from pairs import PARAPHRASE, SEED, Pair, Vectors, digests, pairs
+from sklearn.ensemble import HistGradientBoostingClassifier
+from templates import EXCHANGED
 
-from headrace.cache.encoder import load
 from headrace.cache.features import NAMES, features
 from headrace.cache.judge import FLOOR
 from headrace.cache.verifier import VERSION
 from headrace.cache.vetoes import veto
 from headrace.cache.words import read
+from headrace.settings import ENCODER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-SEED = 20261123
 FOLDS = 5
 BUDGETS = (0.001, 0.005, 0.01)
-LICENCES = {
-    "paraphrase_triples.jsonl": "MIT (SugarCrepe++; captions: COCO, CC BY 4.0)",
-    "PartiPrompts.tsv": "Apache-2.0",
-    "geneval_prompts.txt": "MIT",
-    "t2i_compbench": "MIT",
-    "user_prompts_10k.txt": "Apache-2.0 (prompts: DiffusionDB, CC0)",
-}
-PARAPHRASE = "paraphrase"
-ROLES = frozenset(
-    {
-        "order",
-        "objects swapped",
-        "attributes swapped",
-        "attribute moved",
-        "relation",
-        "relations swapped",
-        "actions swapped",
-        "counts swapped",
-    }
-)
-"""Families whose pairs have all or nearly all words in common: the hardest ones, and what they weigh in the training."""
-HUMAN_ROLES = frozenset({"swap obj", "swap att", "replace rel"})
-WEIGHT_OF_ROLES, WEIGHT_OF_OTHERS, WEIGHT_OF_PARAPHRASES = 4.0, 1.5, 3.0
+HARD = ROLES | {"swap obj", "swap att", "replace rel", EXCHANGED}
+"""Families whose pairs have all or nearly all words in common, and what they weigh in the training."""
+WEIGHT_OF_HARD, WEIGHT_OF_OTHERS, WEIGHT_OF_PARAPHRASES = 4.0, 1.5, 3.0
 SHARE = 0.8
 """Part of a budget that is used: the rest is kept for kinds of edits that nobody has thought of."""
-
-
-class Pair(NamedTuple):
-    """Two prompts, and whether they ask for the same picture."""
-
-    family: str
-    asked: str
-    known: str
-    same: bool
-    origin: str
-    """The prompt that both were made from: folds keep it together."""
-
-
-def held_out(origin: str) -> bool:
-    """Whether a prompt is kept out of the training: a quarter is."""
-    return hashlib.sha256(origin.encode()).digest()[0] % 4 == 0
-
-
-def pairs(data: Path, *, held: bool) -> list[Pair]:
-    """All pairs of the prompts that are held out, or of the others."""
-    found: list[Pair] = []
-    with (data / "paraphrase_triples.jsonl").open(encoding="utf-8") as lines:
-        triples = [json.loads(line) for line in lines]
-    for triple in triples:
-        if held_out(triple["caption"]) is held:
-            found += _of_triple(triple)
-    seen = {triple["caption"] for triple in triples}
-    for base in _prompts(data):
-        if base not in seen and held_out(base) is held:
-            found += _of_prompt(base, 7, 4)
-    for base in _user_prompts(data)[:1600]:
-        if held_out(base) is held:
-            found += _of_prompt(base, 4, 1)
-    # Some negatives of the data are their caption, letter by letter.
-    return [pair for pair in dict.fromkeys(found) if pair.same or pair.asked != pair.known]
-
-
-def _of_triple(triple: dict[str, str]) -> Iterator[Pair]:
-    caption, paraphrase, negative = triple["caption"], triple["paraphrase"], triple["negative"]
-    family = triple["set"].replace("_", " ")
-    yield Pair(PARAPHRASE, caption, paraphrase, True, caption)
-    yield Pair(f"{family}, caption", caption, negative, False, caption)
-    yield Pair(f"{family}, paraphrase", negative, paraphrase, False, caption)
-    for edit in _some(different(caption, SEED), 3):
-        yield Pair(edit.family, edit.text, caption, False, caption)
-    for edit in _some(different(caption, SEED + 1), 3):
-        yield Pair(f"{edit.family}, paraphrase", edit.text, paraphrase, False, caption)
-    for edit in _some((edit for edit in different(paraphrase, SEED) if edit.family in ROLES), 3):
-        yield Pair(f"{edit.family}, paraphrase", edit.text, caption, False, caption)
-    for edit in _some(same(negative, SEED), 1):
-        yield Pair(f"{family}, rewrite", caption, edit.text, False, caption)
-    for edit in _some(same(caption, SEED), 2):
-        yield Pair(edit.family, caption, edit.text, True, caption)
-    for edit in _some(same(paraphrase, SEED), 1):
-        if edit.family != "typo":
-            yield Pair(f"{PARAPHRASE}, rewrite", caption, edit.text, True, caption)
-
-
-def _of_prompt(base: str, others: int, rewrites: int) -> Iterator[Pair]:
-    for edit in _some(different(base, SEED), others):
-        yield Pair(edit.family, base, edit.text, False, base)
-    for edit in _some(same(base, SEED), rewrites):
-        yield Pair(edit.family, base, edit.text, True, base)
-
-
-def _some(edits: Iterable[Edit], most: int) -> list[Edit]:
-    # By hash, so that a new family does not change what is drawn of the others.
-    return sorted(edits, key=lambda edit: hashlib.sha256(repr(edit).encode()).digest())[:most]
-
-
-def _prompts(data: Path) -> list[str]:
-    found = [line.split("\t")[0] for line in (data / "PartiPrompts.tsv").read_text("utf-8").splitlines()[1:]]
-    found += (data / "geneval_prompts.txt").read_text("utf-8").splitlines()
-    for file in sorted((data / "t2i_compbench").glob("*.txt")):
-        found += file.read_text("utf-8").splitlines()[:200]
-    return list(dict.fromkeys(prompt.strip() for prompt in found if prompt.strip()))
-
-
-def _user_prompts(data: Path) -> list[str]:
-    return list(dict.fromkeys(line for line in (data / "user_prompts_10k.txt").read_text("utf-8").splitlines() if line.strip()))
+WORST, SMALLEST = 4, 40
+"""No family of so many pairs has more than so many times the budget (2 % at 0.5 %)."""
+LEAST_WORST = 0.02
+"""Less than that few families are large enough to tell."""
 
 
 class Table(NamedTuple):
@@ -154,36 +59,28 @@ class Table(NamedTuple):
     """Whether they are canonically equal."""
 
 
-def tabled(found: Sequence[Pair], vectors: dict[str, NDArray[np.float32]]) -> Table:
-    """Features of all pairs."""
-    rows, passes, equal = [], [], []
-    for pair in found:
-        asked, known = read(pair.asked), read(pair.known)
-        cosine = float(vectors[pair.asked] @ vectors[pair.known])
-        rows.append(features(asked, known, cosine))
-        equal.append(asked.canonical == known.canonical)
-        passes.append(not equal[-1] and cosine >= FLOOR and veto(asked, known) is None)
-    return Table(list(found), np.array(rows), np.array([pair.same for pair in found]), np.array(passes), np.array(equal))
-
-
-def encoded(texts: Iterable[str]) -> tuple[str, dict[str, NDArray[np.float32]]]:
-    """The encoder's fingerprint, and a vector for each text."""
-    encoder = load()
-    every = sorted(set(texts), key=len)
-    vectors: dict[str, NDArray[np.float32]] = {}
-    for start in range(0, len(every), 256):
-        some = every[start : start + 256]
-        vectors.update(zip(some, encoder.encode(some), strict=True))
-    return encoder.fingerprint, vectors
+def tabled(found: Sequence[Pair], vectors: Vectors) -> Table:
+    """Features of all pairs that nothing decides before the verifier."""
+    readings = [(read(pair.asked), read(pair.known)) for pair in found]
+    equal = np.array([asked.canonical == known.canonical for asked, known in readings])
+    open_ = [place for place, (asked, known) in enumerate(readings) if not equal[place] and veto(asked, known) is None]
+    cosines = vectors.cosines([found[place].asked for place in open_], [found[place].known for place in open_])
+    rows = np.zeros((len(found), len(NAMES)))
+    passes = np.zeros(len(found), np.bool_)
+    for place, cosine in zip(open_, cosines, strict=True):
+        if cosine >= FLOOR:
+            passes[place] = True
+            rows[place] = features(*readings[place], float(cosine))
+    return Table(list(found), rows, np.array([pair.same for pair in found]), passes, equal)
 
 
 def fitted(table: Table, chosen: NDArray[np.bool_]) -> HistGradientBoostingClassifier:
     """Trees from the chosen pairs."""
     # Typos are left out: what is a slip and what another word takes a dictionary to tell.
     chosen = chosen & table.passes & np.array([pair.family != "typo" for pair in table.pairs])
-    hard = np.array([pair.family.split(",")[0] in ROLES | HUMAN_ROLES for pair in table.pairs])
+    hard = np.array([pair.family.split(",")[0] in HARD for pair in table.pairs])
     paraphrased = np.array([pair.family.startswith(PARAPHRASE) for pair in table.pairs])
-    weights = np.where(table.same, np.where(paraphrased, WEIGHT_OF_PARAPHRASES, 1.0), np.where(hard, WEIGHT_OF_ROLES, WEIGHT_OF_OTHERS))
+    weights = np.where(table.same, np.where(paraphrased, WEIGHT_OF_PARAPHRASES, 1.0), np.where(hard, WEIGHT_OF_HARD, WEIGHT_OF_OTHERS))
     model = HistGradientBoostingClassifier(
         learning_rate=0.06,
         max_iter=350,
@@ -216,36 +113,53 @@ def rates(table: Table, scores: NDArray[np.float64], threshold: float) -> dict[s
     return {family: (served[family], count) for family, count in sorted(every.items())}
 
 
-def false_hit_rate(table: Table, scores: NDArray[np.float64], threshold: float) -> float:
-    """The larger one of the rate over all pairs that must miss and the mean of the families' rates."""
-    wrong = ~table.same
-    families: dict[str, list[bool]] = defaultdict(list)
-    for pair, score in zip(table.pairs, scores, strict=True):
-        if not pair.same:
-            families[pair.family].append(bool(score >= threshold))
-    return float(max(np.mean(scores[wrong] >= threshold), np.mean([np.mean(each) for each in families.values()])))
+class Leaks:
+    """False hits of all families at any threshold.
+
+    Args:
+        table: the pairs.
+        scores: theirs.
+    """
+
+    def __init__(self, table: Table, scores: NDArray[np.float64]) -> None:
+        wrong = ~table.same
+        names, self._family = np.unique([pair.family for pair, counts in zip(table.pairs, wrong, strict=True) if counts], return_inverse=True)
+        self._scores = scores[wrong]
+        self._sizes = np.bincount(self._family, minlength=len(names))
+
+    def within(self, threshold: float, budget: float) -> bool:
+        """Whether the threshold keeps the budget, and the worst family what it may leak."""
+        worst = self._rates(threshold)[self._sizes >= SMALLEST].max()
+        return self.rate(threshold) <= SHARE * budget and bool(worst <= max(LEAST_WORST, WORST * budget))
+
+    def rate(self, threshold: float) -> float:
+        """The larger one of the rate over all pairs and the mean of the families' rates."""
+        return float(max(np.mean(self._scores >= threshold), self._rates(threshold).mean()))
+
+    def _rates(self, threshold: float) -> NDArray[np.float64]:
+        return np.bincount(self._family, weights=self._scores >= threshold, minlength=len(self._sizes)) / self._sizes
 
 
 def points(table: Table, scores: NDArray[np.float64]) -> list[dict[str, float]]:
     """An operating point for each budget."""
-    steps = np.unique(np.concatenate([np.round(scores[table.passes], 5), np.linspace(0.1, 1, 901)]))
-    steps = steps[steps >= 0.1]  # noqa: PLR2004 - so unlikely is never a hit
+    steps = np.linspace(0.1, 1, 9001)  # what is less likely is never a hit
+    leaks = Leaks(table, scores)
     paraphrases = np.array([pair.family == PARAPHRASE for pair in table.pairs])
     found = []
     for budget in BUDGETS:
         low, high = 0, len(steps) - 1
         while low < high:
             middle = (low + high) // 2
-            if false_hit_rate(table, scores, steps[middle]) <= SHARE * budget:
+            if leaks.within(steps[middle], budget):
                 high = middle
             else:
                 low = middle + 1
-        threshold = float(steps[low])
+        threshold = round(float(steps[low]), 5)
         found.append(
             {
                 "budget": budget,
-                "threshold": round(threshold, 5),
-                "false_hit_rate": round(false_hit_rate(table, scores, threshold), 5),
+                "threshold": threshold,
+                "false_hit_rate": round(leaks.rate(threshold), 5),
                 "recall": round(float(np.mean(scores[paraphrases] >= threshold)), 4),
             }
         )
@@ -288,21 +202,17 @@ def leakage(table: Table, threshold: float) -> dict[str, tuple[int, int]]:
     return found
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files of a folder."""
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
 def main() -> None:
     """Train, print and write."""
     parser = argparse.ArgumentParser(description="Train the verifier of the semantic cache.")
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--encoder", default=ENCODER, help="name or path of another model")
+    parser.add_argument("--vectors", type=Path, metavar="FILE", help=".npz where vectors are kept")
     parser.add_argument("--date", default="2026-11-23", help="of the evidence")
     options = parser.parse_args()
     found = pairs(options.data, held=False)
-    fingerprint, vectors = encoded(text for pair in found for text in (pair.asked, pair.known))
+    vectors = Vectors(options.encoder, options.vectors)
     table = tabled(found, vectors)
     scores = cross_scores(table)
     operating = points(table, scores)
@@ -312,17 +222,13 @@ def main() -> None:
             f"false hits {point['false_hit_rate']:.3%}, paraphrases {point['recall']:.1%}"
         )
     default = operating[BUDGETS.index(0.005)]["threshold"]
-    print(f"{'family':40} {'served':>7} {'of':>7}   by models that have not seen the prompt, at 0.5 %")
-    for family, (served, count) in rates(table, scores, default).items():
-        print(f"{family:40} {served:7} {count:7} {served / count:8.2%}")
+    printed("by models that have not seen the prompt, at 0.5 %", rates(table, scores, default))
     left_out = leakage(table, default)
-    print(f"{'family left out of the training':40} {'hits':>7} {'of':>7}")
-    for family, (served, count) in left_out.items():
-        print(f"{family:40} {served:7} {count:7} {served / count:8.2%}")
+    printed("family left out of the training", left_out)
     if options.out is not None:
         base, every = trees(fitted(table, np.ones(len(found), dtype=np.bool_)))
         evidence = {
-            "data": {name: {"sha256": digest(options.data / name), "licence": licence} for name, licence in LICENCES.items()},
+            "data": digests(options.data),
             "seed": SEED,
             "date": options.date,
             "held_out": "prompts whose SHA-256 begins with a byte divisible by 4",
@@ -333,7 +239,7 @@ def main() -> None:
         }
         shipped = {
             "version": VERSION,
-            "encoder": fingerprint,
+            "encoder": vectors.encoder.fingerprint,
             "features": list(NAMES),
             "points": operating,
             "evidence": evidence,
@@ -341,6 +247,13 @@ def main() -> None:
             "trees": every,
         }
         options.out.write_text(json.dumps(shipped, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def printed(title: str, found: dict[str, tuple[int, int]]) -> None:
+    """A row a family."""
+    print(f"{title:50} {'served':>7} {'of':>7}")
+    for family, (served, count) in found.items():
+        print(f"{family:50} {served:7} {count:7} {served / count:8.2%}")
 
 
 if __name__ == "__main__":

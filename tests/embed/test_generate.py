@@ -165,6 +165,17 @@ def test_the_end_of_the_budget_comes_after_the_last_result(settings: Callable[..
     assert found == ["ok", "ok", "ok", "skipped"]
 
 
+def test_pictures_and_cache_in_one_folder_are_refused(
+    settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Evicting would remove the user's own pictures.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "both").mkdir()
+    both = attrs.evolve(settings(), run=RunSettings(out_dir=str(tmp_path / "both")), cache=CacheSettings(dir="~/both"))
+    with pytest.raises(headrace.UsageError, match="the same folder"):
+        list(headrace.generate(["a lighthouse"], both))
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
