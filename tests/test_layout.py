@@ -60,11 +60,16 @@ def test_modules_of_a_user_with_the_same_names_are_left_alone(tmp_path: Path) ->
 
 def test_data_files_come_with_the_packages(setuptools: dict[str, Any]) -> None:
     patterns = setuptools["package-data"]["*"]
-    for package, name in (("headrace", "models.toml"), ("headrace", "py.typed"), ("headrace.cli", "template.toml")):
+    for package, name in (
+        ("headrace", "models.toml"),
+        ("headrace", "py.typed"),
+        ("headrace.cli", "template.toml"),
+        ("headrace.cache", "verifier.json"),
+    ):
         assert resources.files(package).joinpath(name).is_file()
         assert any(Path(name).match(pattern) for pattern in patterns)
     others = {path.suffix for root in ("pipeline", "stages") for path in (ROOT / root).rglob("*") if path.is_file()} - {".py", ".pyc"}
-    assert others <= {".toml", ".typed"}
+    assert others <= {".json", ".toml", ".typed"}
 
 
 def test_the_command_is_installed() -> None:
