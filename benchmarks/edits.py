@@ -30,7 +30,9 @@ ROLES = frozenset(
     ]
 )
 """Families whose pairs have all or nearly all words in common: the hardest ones."""
-_NEVER_MOVED = frozenset({"it", "them", "him", "her", "me", "which", "that", "is", "are", "was", "has", "the left", "left", "right", "top", "front"})
+_NEVER_MOVED = frozenset(
+    {"it", "them", "him", "her", "me", "which", "that", "is", "are", "was", "has", "the left", "left", "right", "top", "front"}
+)
 """With one of these at an end, half a sentence does not move: "it on the table has a plate"."""
 
 
@@ -220,8 +222,15 @@ def _attribute_removed(draft: Draft, rng: Random) -> Iterator[str]:
         yield draft.put((place, ""))
 
 
+def _places_something(draft: Draft, place: int) -> bool:
+    # "White in color" and "skis down in" are no places.
+    after = draft.after(place)
+    return after is not None and draft.pieces[after].lower() not in {"color", "colour", "which", "that", "it"}
+
+
 def _relation(draft: Draft, rng: Random) -> Iterator[str]:
-    for place in pick(rng, [place for place in draft.of("preposition") if draft.pieces[place].lower() in RELATIONS]):
+    places = [place for place in draft.of("preposition") if draft.pieces[place].lower() in RELATIONS]
+    for place in pick(rng, [place for place in places if _places_something(draft, place)]):
         sense = draft.kinds[place].sense
         yield draft.put((place, rng.choice([each for each in RELATIONS if each != sense and not (sense == "near" and each == "next to")])))
     text = draft.put()
@@ -333,5 +342,3 @@ _DIFFERENT: dict[str, Callable[[Draft, Random], Iterator[str]]] = {
     "scene": _scene,
     "quoted text": _quoted,
 }
-
-

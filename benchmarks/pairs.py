@@ -97,7 +97,7 @@ def _of_triple(triple: dict[str, str]) -> Iterator[Pair]:
 
 
 def _sure(edits: Iterable[Edit], base: str, other: str) -> Iterator[Edit]:
-    # What brings a prompt nearer to its paraphrase ("next to" becomes "behind", where the paraphrase says "in front of") is no other picture.
+    # What brings a prompt nearer to its paraphrase is no other picture: "next to" made "behind", where the paraphrase says "in front of".
     for edit in edits:
         if not edit.family.startswith(("attribute", "relation")) or _distance(edit.text, other) >= _distance(base, other):
             yield edit

@@ -12,24 +12,17 @@ from typing import NamedTuple
 TOLD_OTHERWISE = "told otherwise"
 EXCHANGED = "participants exchanged"
 
-_BEINGS = (
-    "dog cat horse bear monkey rabbit bird cow sheep elephant fox robot man woman boy girl child nurse chef dancer knight wizard clown farmer "
-    "pirate old_man little_girl white_cat black_dog brown_horse tall_woman young_boy small_bird large_giraffe smaller_giraffe soldier"
-).replace("_", "\N{NO-BREAK SPACE}")
-_THINGS = (
-    "cup bowl book lamp box vase clock bottle chair suitcase laptop plate candle basket toy shoe hat teapot red_ball blue_box glass_vase "
-    "wooden_chair yellow_kite metal_bucket"
-).replace("_", "\N{NO-BREAK SPACE}")
-_HELD = "umbrella balloon guitar flag book hat camera backpack sword rope kite bag flower stick blue_scarf red_bag".replace("_", "\N{NO-BREAK SPACE}")
-_PLACES = (
-    "on_a_beach in_a_park in_the_snow near_a_lake in_front_of_a_house on_a_street under_a_tree beside_a_fence by_the_sea on_a_bench in_a_kitchen "
-    "at_a_table"
-)
-_TRANSITIVE = "chasing:chases:chased watching:watches:watched feeding:feeds:fed hugging:hugs:hugged following:follows:followed pushing:pushes:pushed carrying:carries:carried pulling:pulls:pulled washing:washes:washed painting:paints:painted kissing:kisses:kissed"
-_INTRANSITIVE = (
-    "sleeping:sleeps running:runs jumping:jumps eating:eats swimming:swims dancing:dances crying:cries singing:sings reading:reads "
-    "laughing:laughs sitting:sits standing:stands walking:walks"
-)
+_BEINGS = """dog|cat|horse|bear|monkey|rabbit|bird|cow|sheep|elephant|fox|robot|man|woman|boy|girl|child|nurse|chef|dancer|knight|wizard
+clown|farmer|pirate|old man|little girl|white cat|black dog|brown horse|tall woman|young boy|small bird|large giraffe|smaller giraffe|soldier"""
+_THINGS = """cup|bowl|book|lamp|box|vase|clock|bottle|chair|suitcase|laptop|plate|candle|basket|toy|shoe|hat|teapot|red ball|blue box
+glass vase|wooden chair|yellow kite|metal bucket"""
+_HELD = "umbrella|balloon|guitar|flag|book|hat|camera|backpack|sword|rope|kite|bag|flower|stick|blue scarf|red bag"
+_PLACES = """on a beach|in a park|in the snow|near a lake|in front of a house|on a street|under a tree|beside a fence|by the sea|on a bench
+in a kitchen|at a table"""
+_TRANSITIVE = """chasing:chases:chased watching:watches:watched feeding:feeds:fed hugging:hugs:hugged following:follows:followed
+pushing:pushes:pushed carrying:carries:carried pulling:pulls:pulled washing:washes:washed painting:paints:painted kissing:kisses:kissed"""
+_INTRANSITIVE = """sleeping:sleeps running:runs jumping:jumps eating:eats swimming:swims dancing:dances crying:cries singing:sings
+reading:reads laughing:laughs sitting:sits standing:stands walking:walks"""
 
 _TOLD: dict[str, tuple[str, ...]] = {
     "does": (
@@ -101,10 +94,17 @@ _TOLD: dict[str, tuple[str, ...]] = {
     ),
     "gives": (
         "{x} giving {a} to {y}",
-        "{x} gives {y} {a}",
+        "{x} gives {a} to {y}",
         "{x} is giving {a} to {y}",
         "{a} is given to {y} by {x}",
-        "{y} is given {a} by {x}",
+        "{x} is handing {a} to {y}",
+    ),
+    "stands on": (
+        "{x} on {t} next to {y}",
+        "{y} next to {x} that is on {t}",
+        "next to {y} there is {x} on {t}",
+        "{x} that is on {t} is beside {y}",
+        "{x} is on {t} and next to {y}",
     ),
     "with things": (
         "{o} and {p} on {t}",
@@ -131,7 +131,7 @@ class Scene(NamedTuple):
 
     def told(self, way: int) -> str:
         """In the way of that number."""
-        return _TOLD[self.kind][way % len(_TOLD[self.kind])].format_map(self.parts).replace("\N{NO-BREAK SPACE}", " ")
+        return _TOLD[self.kind][way % len(_TOLD[self.kind])].format_map(self.parts)
 
     def exchanged(self, which: int) -> Scene:
         """The same with two parts exchanged."""
@@ -143,16 +143,16 @@ class Scene(NamedTuple):
 def scene(number: int) -> Scene:
     """The scene of that number."""
     rng = Random(f"scene {number}")  # noqa: S311 - repeatable, not secret
-    x, y = rng.sample(_BEINGS.split(" "), 2)
-    o, p, t = rng.sample(_THINGS.split(" "), 3)
-    a, b = rng.sample(_HELD.split(" "), 2)
+    x, y = rng.sample(_listed(_BEINGS), 2)
+    o, p, t = rng.sample(_listed(_THINGS), 3)
+    a, b = rng.sample(_listed(_HELD), 2)
     kind = rng.choice(list(_TOLD))
     parts = {part: _with_article(name, rng) for part, name in zip("xyoptab", (x, y, o, p, t, a, b), strict=True)}
     v, w = rng.sample(_INTRANSITIVE.split(), 2)
     verb = rng.choice(_TRANSITIVE.split()) if kind == "does" else v
     for name, forms in (("v", verb), ("w", w)):
         parts |= {name + end: form for end, form in zip(("ing", "s", "ed"), forms.split(":"), strict=False)}
-    return Scene(kind, {**parts, "place": rng.choice(_PLACES.split()).replace("_", " ")})
+    return Scene(kind, {**parts, "place": rng.choice(_listed(_PLACES))})
 
 
 def told_otherwise(number: int) -> tuple[str, str, list[str]]:
@@ -162,6 +162,10 @@ def told_otherwise(number: int) -> tuple[str, str, list[str]]:
     first, second, third = rng.sample(range(len(_TOLD[one.kind])), 3)
     other = one.exchanged(rng.randrange(2))
     return one.told(first), one.told(second), [other.told(first), other.told(second), other.told(third)]
+
+
+def _listed(names: str) -> list[str]:
+    return names.replace("\n", "|").split("|")
 
 
 def _with_article(noun: str, rng: Random) -> str:

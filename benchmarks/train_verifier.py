@@ -123,7 +123,9 @@ class Leaks:
 
     def __init__(self, table: Table, scores: NDArray[np.float64]) -> None:
         wrong = ~table.same
-        names, self._family = np.unique([pair.family for pair, counts in zip(table.pairs, wrong, strict=True) if counts], return_inverse=True)
+        names, self._family = np.unique(
+            [pair.family for pair, counts in zip(table.pairs, wrong, strict=True) if counts], return_inverse=True
+        )
         self._scores = scores[wrong]
         self._sizes = np.bincount(self._family, minlength=len(names))
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 DAY_S = 86_400.0
 FALSE_HITS_BY_COSINE = "45 % of pairs of prompts that differ in what is to be seen get each other's picture at 0.92"
 BY_MEANING = ("verified", "cosine")
+TIERS = {"off": (), "exact": ("exact",)}
+"""Tiers that look a key up, by policy; all other policies have both."""
+BY_KEY = ("exact", "canonical")
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +85,8 @@ def judge_of(settings: CacheSettings) -> Judge:
     if settings.policy == "cosine":
         log.warning("cache_by_cosine", threshold=settings.cosine_threshold, measured=FALSE_HITS_BY_COSINE)
         return Cosine(settings.cosine_threshold)
-    return Verified(Verifier.load(settings.verifier), settings.false_hit_budget)
+    file = None if settings.verifier is None else os.path.expanduser(settings.verifier)  # noqa: PTH111 - see above
+    return Verified(Verifier.load(file), settings.false_hit_budget)
 
 
 def _meaning(settings: CacheSettings, store: Store, judge: Judge, flights: InFlight, offload: Offload, encoder: Encoder | None) -> Meaning:

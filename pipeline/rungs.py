@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from headrace.settings import AlternativeSettings
 
 
+_ENDS_IN_THE_TRUTH = frozenset({Kind.NO_POOL, Kind.MODEL_NOT_FOUND})
+"""A run in which no key or no model works has to say so, and not to hand out similar pictures."""
 _LESS_WORK_HELPS = frozenset({Kind.SERVER_ERROR, Kind.OVERLOADED, Kind.TIMEOUT, Kind.BAD_ANSWER, Kind.TOO_LARGE})
 
 
@@ -67,7 +69,7 @@ class CachedSimilar:
     async def climb(self, failure: Failure) -> Answer | Failure:
         """Look among the answers for the same parameters; texts, counts and negations have to be the same."""
         prompt = failure.prompt
-        if prompt.key is None or prompt.cache is not CacheMode.USE:
+        if prompt.key is None or prompt.cache is not CacheMode.USE or failure.problem.kind in _ENDS_IN_THE_TRUTH:
             return failure
         twin = await self.meaning.similar(prompt, self.threshold)
         entry = None if twin is None else await self.answers.find_number(twin.number)

@@ -165,7 +165,7 @@ class CacheSettings:
     policy: str = attrs.field(default="verified", validator=one_of(*POLICIES))
     """Two prompts ask for the same picture never, to the letter, in their content words, where the verifier is sure, or by cosine."""
     dir: str = "~/.cache/headrace"
-    false_hit_budget: float = attrs.field(default=0.005, validator=at_least(0.001, 1))
+    false_hit_budget: float = attrs.field(default=0.005, validator=at_least(0.001, 0.01))
     """Share of prompts that want another picture and yet may get a cached one, on the pairs that the verifier was measured with."""
     cosine_threshold: float = attrs.field(default=0.92, validator=at_least(0, 1))
     """Used by the policy ``cosine`` alone."""

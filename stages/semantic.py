@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headrace.cache.meaning import Meaning
     from headrace.records import Prompt
 
-_ABOUT_THE_WORDS = frozenset({Kind.MODERATION_BLOCKED, Kind.CONTENT_POLICY_VIOLATION, Kind.BAD_REQUEST})
+_ABOUT_THE_WORDS = frozenset({Kind.MODERATION_BLOCKED, Kind.CONTENT_POLICY_VIOLATION, Kind.BAD_REQUEST, Kind.TOO_LARGE})
 """What befell one wording and need not befall another."""
 _PATIENCE = 2
 """Stored twins whose picture cannot be had, until the prompt is paid for."""

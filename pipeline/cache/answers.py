@@ -45,6 +45,7 @@ class Answers:
         self._offload = offload
         self._limits = (max_entries, max_bytes)
         self._recent: OrderedDict[str, Entry] = OrderedDict()
+        self._version = 0
         self._hits: Counter[int] = Counter()
         self._changes = 0
         self._many = trio.Event()
@@ -78,9 +79,12 @@ class Answers:
             created=time.time(),
         )
         entry = await self._offload(self._store.put, entry, self._root, prompt.vector)
+        self._look_up_anew()
         self._remember(entry.key, entry)
         self._remember(entry.canonical, entry)
         self._changed()
+        if self._store.crowded(*self._limits):
+            self._many.set()
 
     async def run(self) -> None:
         """Evict what is too old or too much, at first and whenever a good deal has changed; until cancelled."""
@@ -90,14 +94,21 @@ class Answers:
             await self._many.wait()
             self._many, self._changes = trio.Event(), 0
             hits, self._hits = self._hits, Counter()
-            await self._offload(self._store.touch, hits)
+            try:
+                await self._offload(self._store.touch, hits)
+            except trio.Cancelled:
+                self._hits.update(hits)
+                raise
 
     def close(self) -> None:
-        """Tell the store which entries were used since it was told last. Blocks."""
+        """Tell the store which entries were used since it was told last, and evict what came last. Blocks."""
         self._store.touch(self._hits)
+        if self._store.crowded(*self._limits):
+            self._store.evict(*self._limits)
 
     async def _find(self, key: str, look_up: Callable[[str], Entry | None]) -> Entry | None:
         # Twice at most: behind a broken answer there is none, or one that somebody kept meanwhile.
+        self._look_up_anew()
         for _ in range(2):
             entry = self._recent.get(key)
             if entry is None or not self._store.young(entry):
@@ -114,6 +125,12 @@ class Answers:
                 self._recent.pop(known, None)
             await self._offload(self._store.drop, entry.number)
         return None
+
+    def _look_up_anew(self) -> None:
+        # Somebody may have forgotten an answer, in this process or in another.
+        if (version := self._store.version()) != self._version:
+            self._recent.clear()
+            self._version = version
 
     async def _placed(self, pictures: tuple[Picture, ...]) -> bool:
         files = self._store.pictures

@@ -61,9 +61,13 @@ class Audit:
         encoder: compares prompts; None where only letters and content words do.
         judge: decides; None with it.
         namespace: of prompts that name none.
+        tiers: that look a key up.
     """
 
-    def __init__(self, encoder: Encoder | None, judge: Judge | None, namespace: str) -> None:
+    def __init__(
+        self, encoder: Encoder | None, judge: Judge | None, namespace: str = "", tiers: Sequence[str] = ("exact", "canonical")
+    ) -> None:
+        self._tiers = tiers
         self._namespace = namespace
         self._encoder = encoder
         self._judge = judge
@@ -91,7 +95,7 @@ class Audit:
 
     def _ruled(self, held: _Scope, keys: dict[str, str], text: str, vector: NDArray[np.float32] | None) -> Ruling:
         for tier, key in keys.items():
-            if key in self._known:
+            if tier in self._tiers and key in self._known:
                 return Ruling(prompt=text, tier=tier, known=self._known[key])
         nearest = Ruling(prompt=text, tier=None)
         if vector is None or self._judge is None or held.index is None:

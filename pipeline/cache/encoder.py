@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,7 @@ _WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 """Of model.safetensors, the same file as in sentence-transformers/all-MiniLM-L6-v2 on the Hugging Face hub."""
 BATCH = 32
 """Texts encoded at once, those of about one length together: 8 to 32 are fastest, more and unsorted ones three times slower."""
-_STEPS = ("numpy", "torch", "transformers", "sentence_transformers")
+_STEPS = ("numpy", "faiss", "torch", "transformers", "sentence_transformers")
 
 
 class Encoder(Protocol):
@@ -72,7 +73,7 @@ def steps(name: str = DEFAULT) -> list[Callable[[], Encoder | None]]:
     Raises:
         EncoderError: from a step, where a package or the weights are missing, or are not what they should be.
     """
-    return [*(lambda module=module: _import(module) for module in _STEPS), lambda: _load(name)]
+    return [partial(_check, name), *(partial(_import, module) for module in _STEPS), partial(_load, name)]
 
 
 def load(name: str = DEFAULT) -> Encoder:
@@ -80,6 +81,12 @@ def load(name: str = DEFAULT) -> Encoder:
     *_, encoder = [step() for step in steps(name)]
     assert encoder is not None  # noqa: S101 - the last step returns it
     return encoder
+
+
+def _check(name: str) -> None:
+    # What is missing is told before anybody has waited for torch.
+    if name == DEFAULT:
+        _packaged()
 
 
 def _import(module: str) -> None:
@@ -100,7 +107,7 @@ def _load(name: str) -> Encoder:
         folder = _packaged()
         return SentenceEncoder(f"{DEFAULT}:{_WEIGHTS_SHA256[:16]}", _model(os.fspath(folder), device="cpu"))
     try:
-        model = _model(name)
+        model = _model(os.path.expanduser(name))  # noqa: PTH111 - a name need not be a path
     except Exception as error:  # noqa: BLE001 - whatever a stranger's model brings along
         raise EncoderError(f"the encoder {name!r} cannot be loaded ({type(error).__name__}: {error})") from None
     digest = hashlib.sha256(str(model).encode())

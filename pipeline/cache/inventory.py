@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
+import time
 import unicodedata
 from array import array
 from contextlib import closing
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "entries.jsonl"
-_HEX = 64
-"""Digits of a SHA-256."""
+TAKEN, THERE = "taken", "there already"
+_SCOPE = re.compile(r"[0-9a-f]{64}")
 _MANY = 10**9
 _LENGTH = 0.01
 _DIGITS = 20
@@ -174,8 +176,8 @@ def export(store: Store, folder: Path) -> int:
     return count
 
 
-def import_from(store: Store, folder: Path) -> Iterator[str | None]:
-    """Keep what :func:`export` wrote; for each line None, or what is wrong with it. What is there already stays as it is.
+def import_from(store: Store, folder: Path) -> Iterator[str]:
+    """Keep what :func:`export` wrote; for each line ``taken``, ``there already``, or what is wrong with it.
 
     Raises:
         UsageError: the folder holds no export.
@@ -191,10 +193,13 @@ def import_from(store: Store, folder: Path) -> Iterator[str | None]:
             except UsageError as error:
                 yield clean(f"line {number}: {error}")
                 continue
-            if store.get(entry.key) is None and not store.put(entry, folder, vector).number:
-                yield f"line {number}: a picture of it is missing or broken"
+            if store.get(entry.key) is not None:
+                yield THERE
+            elif not store.young(entry):
+                yield f"line {number}: it is too old to be served (ttl_days)"
             else:
-                yield None
+                kept = store.put(entry, folder, vector).number
+                yield TAKEN if kept else f"line {number}: a picture of it is missing or broken, or the cache cannot be written"
 
 
 def _read_export(line: bytes) -> tuple[Entry, Vector | None]:
@@ -204,10 +209,16 @@ def _read_export(line: bytes) -> tuple[Entry, Vector | None]:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"it is not JSON ({error})") from None
     one = structure(document, Exported)
-    if len(one.scope) != _HEX or not one.pictures:
+    if _SCOPE.fullmatch(one.scope) is None or not one.pictures:
         raise UsageError("it has no scope or no pictures")
-    if not all(math.isfinite(value) and value >= 0 for value in (one.created, one.used, one.hits, one.cost_usd or 0)) or one.hits > _MANY:
+    sizes = [size for picture in one.pictures for size in (picture.width, picture.height, picture.bytes)]
+    tokens = (one.usage.input_tokens, one.usage.output_tokens) if one.usage else ()
+    if (
+        not all(0 <= value <= _MANY for value in (one.hits, one.cost_usd or 0, *sizes, *tokens))
+        or not 0 <= one.created + one.used < math.inf
+    ):
         raise UsageError("it holds a number that cannot be")
+    now = time.time()
     entry = Entry(
         key=exact_key(one.scope, one.request.prompt),
         scope=one.scope,
@@ -218,8 +229,8 @@ def _read_export(line: bytes) -> tuple[Entry, Vector | None]:
         pictures=one.pictures,
         usage=one.usage,
         cost_usd=one.cost_usd,
-        created=one.created,
-        used=one.used,
+        created=min(one.created, now) or now,
+        used=min(one.used, now),
         hits=one.hits,
     )
     return entry, _vector(one)

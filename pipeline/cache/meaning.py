@@ -34,12 +34,16 @@ if TYPE_CHECKING:
     from headrace.cache.pending import Pending
     from headrace.cache.search import Found, Search
     from headrace.cache.store import Store
+    from headrace.cache.words import Reading
     from headrace.offload import Offload
     from headrace.records import Prompt, Strategy, Vector
 
 BESIDE_S = 1.0
 """Seconds of work after which the encoder is loaded though nothing has needed it: a shorter run never pays for it."""
 CANDIDATES = 5
+_FEW = 500
+"""Stored prompts of one scope that are compared by their words while there is no encoder; where there are more, prompts wait for it."""
+_A_ROUND = 2
 _AT_ONCE = 2 * BATCH
 """Texts handed to the encoder at once, which sorts them by length."""
 
@@ -62,6 +66,8 @@ class _Question:
     scope: str
     text: str
     deliver: Callable[[Found | None], None]
+    flight: Flight | None = None
+    """Where nobody waits for the answer, which is for those who may follow it."""
 
 
 class Meaning:
@@ -97,8 +103,7 @@ class Meaning:
         self._began, self._wanted, self._asked = trio.Event(), trio.Event(), trio.Event()
         self._questions: deque[_Question] = deque()
         self._pending: dict[str, Pending] = {}
-        self._early: dict[str, list[str]] = {}
-        self._filled: set[str] = set()
+        self._early: dict[str, list[Reading] | None] = {}
 
     @property
     def strategy(self) -> Strategy:
@@ -109,10 +114,9 @@ class Meaning:
         """Whose picture the prompt can have, and the prompt's own vector; a prompt without a twin is one for others from now on."""
         scope, text = prompt.scope or "", prompt.request.prompt
         self._began.set()
-        if self._search is None and not self._absent and not self._may_have_twin(text, scope):
-            self._early[scope].append(text)
+        if self._search is None and not self._absent and self._is_new(text, scope):
             flight = self._flights.flight(prompt.key)
-            self._questions.append(_Question(scope, text, lambda found: self._register(prompt, flight, found)))
+            self._questions.append(_Question(scope, text, lambda found: self._register(prompt, flight, found), flight))
             return None, None
         found = await self._found(scope, text)
         if found is None:
@@ -147,6 +151,7 @@ class Meaning:
         except Exception as error:  # noqa: BLE001 - a stranger's encoder may raise anything, and nobody's run ends for it
             log.warning("encoder_unusable", error=clean(str(error)), consequence="prompts are matched by their content words only")
         self._absent = True
+        self._early.clear()
         while self._questions:
             self._questions.popleft().deliver(None)
 
@@ -163,6 +168,7 @@ class Meaning:
 
     async def _answer(self, search: Search) -> None:
         questions = [self._questions.popleft() for _ in range(min(len(self._questions), _AT_ONCE))]
+        questions = [each for each in questions if each.flight is None or not each.flight.landed.is_set()]
         # What has landed by now is in the store for the search to find; what lands meanwhile may not be.
         landed = {scope: pending.landed() for scope, pending in self._pending.items()}
         try:
@@ -174,7 +180,9 @@ class Meaning:
             self._pending[scope].forget(flights)
             if not len(self._pending[scope]):
                 del self._pending[scope]
-        for question, each in zip(questions, found, strict=True):
+        for place, (question, each) in enumerate(zip(questions, found, strict=True)):
+            if place % _A_ROUND == 0:
+                await trio.lowlevel.checkpoint()  # whoever is answered judges at once: others want their turn in between
             question.deliver(each)
 
     async def _found(self, scope: str, text: str) -> Found | None:
@@ -199,14 +207,16 @@ class Meaning:
             raise
         return answer[0]
 
-    def _may_have_twin(self, text: str, scope: str) -> bool:
-        # Asked as long as there is no encoder. A scope that held entries before the first prompt came has to be searched.
+    def _is_new(self, text: str, scope: str) -> bool:
+        # Asked as long as there is no encoder: a prompt that can have no twin, whatever the cosine, does not wait for it.
         if scope not in self._early:
-            self._early[scope] = []
-            if self._store.holds(scope):
-                self._filled.add(scope)
-        asked = read(text)
-        return scope in self._filled or any(self._judge.possible(asked, read(other)) for other in self._early[scope])
+            stored = self._store.prompts(scope, _FEW + 1)
+            self._early[scope] = [read(other) for other in stored] if len(stored) <= _FEW else None
+        known, asked = self._early[scope], read(text)
+        if known is None or any(self._judge.possible(asked, other) for other in known):
+            return False
+        known.append(asked)
+        return True
 
     def _register(self, prompt: Prompt, flight: Flight | None, found: Found | None) -> None:
         if found is None or flight is None or prompt.scope is None:

@@ -32,6 +32,7 @@ _ENTRY = """select e.id, e.key, e.scope, e.canonical, e.namespace, e.prompt, e.r
     from entry e join picture p on p.entry = e.id"""
 _TRIES = 5
 """Times that an answer is tried to be kept while others sweep."""
+_COMPLAINTS = 100
 AT_ONCE = 200
 """Entries or files that one step of evicting removes: others want to write as well."""
 
@@ -90,6 +91,7 @@ class Store:
         except (OSError, ValueError, RuntimeError, sqlite3.Error) as error:
             raise UsageError(f"the cache in {folder} cannot be used: {error}; choose another folder or --cache off") from None
         self.pictures = Pictures(self.folder)
+        self._told: set[tuple[str, str]] = set()
 
     def get(self, key: str) -> Entry | None:
         """The answer under an exact key; None where there is none that is young."""
@@ -103,11 +105,17 @@ class Store:
         """The answer of that number; None where it is gone, or no longer young."""
         return self._find("e.id = ?", number)
 
-    def holds(self, scope: str) -> bool:
-        """Whether there is any answer in a scope."""
-        with _complaining("cache_unreadable"):
-            return self._reading.execute("select 1 from entry where scope = ? limit 1", (scope,)).fetchone() is not None
-        return False
+    def prompts(self, scope: str, limit: int) -> list[str]:
+        """The prompts of a scope, at most so many."""
+        with self._complaining("cache_unreadable"):
+            return [text for (text,) in self._reading.execute("select prompt from entry where scope = ? limit ?", (scope, limit))]
+        return []
+
+    def version(self) -> int:
+        """Another number whenever anybody has written."""
+        with self._complaining("cache_unreadable"):
+            return int(self._reading.execute("pragma data_version").fetchone()[0])
+        return 0
 
     def young(self, entry: Entry) -> bool:
         """Whether it may still be served."""
@@ -127,7 +135,7 @@ class Store:
             ).fetchall()
             for row in rows:
                 entry = None
-                with _complaining("cache_unreadable"):
+                with self._complaining("cache_unreadable"):
                     entry = _entry(*row)
                 yield row[0], entry
             if not rows:
@@ -137,7 +145,7 @@ class Store:
     def put(self, entry: Entry, root: Path, vector: Vector | None = None) -> Entry:
         """Keep an answer whose picture files lie below ``root``, and number it; a cache that cannot be written costs a warning only."""
         paths = {(picture.path,) for picture in entry.pictures}
-        with _complaining("cache_unwritable"):
+        with self._complaining("cache_unwritable"):
             for _ in range(_TRIES):
                 # A file is known to be loose before it is there: a crash leaves none of which nobody knows.
                 self._db.executemany("insert or ignore into loose values (?)", paths)
@@ -146,16 +154,17 @@ class Store:
                         continue  # somebody swept in between
                     whole = self.pictures.keep(entry.pictures, root)
                     return attrs.evolve(entry, number=self._insert(entry, vector)) if whole else entry
+            log.warning("cache_unwritable", folder=str(self.folder), error="others sweep without end")
         return entry
 
     def drop(self, number: int) -> None:
         """Forget an answer; its pictures go when no other has them."""
-        with _complaining("cache_unwritable"):
+        with self._complaining("cache_unwritable"):
             self._db.execute("delete from entry where id = ?", (number,))
 
     def touch(self, hits: Mapping[int, int]) -> None:
         """Book how often entries were used since the last time."""
-        with _complaining("cache_unwritable"), transaction(self._db):
+        with self._complaining("cache_unwritable"), transaction(self._db):
             now = time.time()
             self._db.executemany(
                 "update entry set used = max(used, ?), hits = hits + ? where id = ?",
@@ -164,7 +173,7 @@ class Store:
 
     def evict(self, max_entries: int | None, max_bytes: int | None) -> bool:
         """Remove a few entries: the too old, or where there are too many those used least recently; whether there may be more."""
-        with _complaining("cache_unwritable"):
+        with self._complaining("cache_unwritable"):
             with transaction(self._db):
                 gone = self._delete("created <= ?", "created", AT_ONCE, self._oldest())
                 for _ in range(AT_ONCE):
@@ -175,13 +184,20 @@ class Store:
             return self.sweep() or bool(gone)
         return False
 
+    def crowded(self, max_entries: int | None, max_bytes: int | None) -> bool:
+        """Whether there is more than that."""
+        with self._complaining("cache_unreadable"):
+            entries, size = self._reading.execute("select entries, bytes from total").fetchone()
+            return (max_entries is not None and entries > max_entries) or (max_bytes is not None and size > max_bytes)
+        return False
+
     def sweep(self) -> bool:
         """Remove a few of the files that no entry points to; whether there were any."""
         with transaction(self._db):
             rows = self._db.execute("select path, exists (select 1 from picture p where p.path = l.path) from loose l limit ?", (AT_ONCE,))
             swept = 0
             for path, wanted in rows.fetchall():
-                with _complaining("cache_unwritable"):
+                with self._complaining("cache_unwritable"):
                     if not wanted:
                         self.pictures.remove(path)
                     swept += self._db.execute("delete from loose where path = ?", (path,)).rowcount
@@ -190,8 +206,8 @@ class Store:
     def remove_strays(self) -> int:
         """Remove the files below the folder of pictures that no entry points to; how many there were."""
         count = 0
-        with transaction(self._db):
-            for path in self.pictures.files():
+        for path in list(self.pictures.files()):
+            with transaction(self._db):
                 # A name that is no text is none that an entry has.
                 name = path.encode("utf-8", "replace").decode()
                 if not self._db.execute("select 1 from picture where path = ?", (name,)).fetchone():
@@ -203,8 +219,18 @@ class Store:
         """Close the database."""
         self._opened.close()
 
+    @contextmanager
+    def _complaining(self, event: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OutputError, OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            # Once: the next million look-ups would say the same.
+            if (event, str(error)) not in self._told and len(self._told) < _COMPLAINTS:
+                self._told.add((event, str(error)))
+                log.warning(event, folder=str(self.folder), error=str(error))
+
     def _find(self, condition: str, value: str | int) -> Entry | None:
-        with _complaining("cache_unreadable"):
+        with self._complaining("cache_unreadable"):
             row = self._reading.execute(
                 f"{_ENTRY} where {condition} and e.created > ? group by e.id",
                 (value, self._oldest()),
@@ -238,14 +264,6 @@ class Store:
 
     def _oldest(self) -> float:
         return time.time() - self._ttl_s
-
-
-@contextmanager
-def _complaining(event: str) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OutputError, OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        log.warning(event, error=str(error))
 
 
 def _entry(*row: Any) -> Entry:

@@ -14,7 +14,7 @@ import typer
 
 from headrace.cache.audit import Audit
 from headrace.cache.encoder import load
-from headrace.caching import BY_MEANING, judge_of
+from headrace.caching import BY_KEY, BY_MEANING, TIERS, judge_of
 from headrace.cli.tables import audit_tables
 from headrace.errors import UsageError
 from headrace.lines import open_input, read_lines
@@ -43,7 +43,7 @@ def audit_file(settings: Settings, source: str, show: int) -> None:
         judge, encoder = judge_of(settings.cache), load(settings.cache.encoder)
         judge.check(encoder.fingerprint)
     border = _Border(show)
-    audit = Audit(encoder, judge, settings.cache.namespace)
+    audit = Audit(encoder, judge, settings.cache.namespace, TIERS.get(settings.cache.policy, BY_KEY))
 
     async def rule() -> None:
         async for batch in _batches(settings, source):
@@ -66,9 +66,12 @@ class _Border:
     def take(self, ruling: Ruling) -> None:
         self._tiers[ruling.tier or "paid for"] += 1
         verdict = ruling.verdict
-        if verdict is not None and verdict.score is not None:
+        if verdict is None:
+            return
+        score = verdict.cosine if verdict.rule == "cosine" else verdict.score
+        if score is not None:
             held = self._hits if verdict.same else self._misses
-            heapq.heappush(held, (-verdict.score if verdict.same else verdict.score, self._tiers.total(), ruling))
+            heapq.heappush(held, (-score if verdict.same else score, self._tiers.total(), ruling))
             if len(held) > self._show:
                 heapq.heappop(held)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from headrace.cache.store import Store
     from headrace.settings import CacheSettings
+
+_SHOWN = 5
 
 app = typer.Typer(name="cache", help="Look into the cache of pictures, and keep it in order.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -59,14 +62,18 @@ def why(
 ) -> None:
     """Show step by step whether A would get the picture of B, all other parameters being the same."""
     from headrace.cache.encoder import load  # noqa: PLC0415
-    from headrace.caching import judge_of  # noqa: PLC0415
+    from headrace.cache.words import read  # noqa: PLC0415
+    from headrace.caching import BY_MEANING, judge_of  # noqa: PLC0415
     from headrace.cli.tables import chain_table  # noqa: PLC0415
 
     settings = _settings(config)
-    judge, encoder = judge_of(settings), load(settings.encoder)
-    judge.check(encoder.fingerprint)
-    first, second = encoder.encode([asked, known])
-    chain_table(asked, known, float(first @ second), judge)
+    verdict = None
+    if settings.policy in BY_MEANING:
+        judge, encoder = judge_of(settings), load(settings.encoder)
+        judge.check(encoder.fingerprint)
+        first, second = encoder.encode([asked, known])
+        verdict = judge.judge(read(asked), read(known), float(first @ second))
+    chain_table(asked, known, settings.policy, verdict)
 
 
 @app.command()
@@ -135,17 +142,18 @@ def import_entries(
     folder: Folder = None,
 ) -> None:
     """Take in what was exported; a line that cannot be used is named, and the others are taken."""
-    from headrace.cache.inventory import import_from  # noqa: PLC0415
+    from headrace.cache.inventory import MANIFEST, TAKEN, THERE, import_from  # noqa: PLC0415
 
-    taken = refused = 0
+    if not (source / MANIFEST).is_file():
+        raise UsageError(f"there is no {MANIFEST} in {source}; name a folder that 'headrace cache export' wrote")
+    told: Counter[str] = Counter()
     with _store(config, folder, new=True) as (_, store):
-        for problem in import_from(store, source):
-            taken += problem is None
-            if problem is not None:
-                refused += 1
-                typer.echo(f"headrace: {problem}", err=True)
-    typer.echo(f"{taken:,} entries taken, {refused:,} refused")
-    raise typer.Exit(1 if refused else 0)
+        for outcome in import_from(store, source):
+            told[outcome if outcome in (TAKEN, THERE) else "refused"] += 1
+            if outcome not in (TAKEN, THERE):
+                typer.echo(f"headrace: {outcome}", err=True)
+    typer.echo(f"{told[TAKEN]:,} entries taken, {told[THERE]:,} there already, {told['refused']:,} refused")
+    raise typer.Exit(1 if told["refused"] else 0)
 
 
 @app.command()
@@ -160,6 +168,10 @@ def forget(
 
     with _store(config, folder) as (_, store):
         entries = matching(store, words)
+        if len({entry.request.prompt for entry in entries}) > 1:
+            # The id of a line without one is its number, which every file has.
+            several = ", ".join(f"#{entry.number} {clean(entry.request.prompt, 40)!r}" for entry in entries[:_SHOWN])
+            raise UsageError(f"{len(entries)} answers go by {words!r}: {several}; say which by its #NUMBER")
         for entry in entries:
             store.drop(entry.number)
             typer.echo(f"forgot #{entry.number}: {clean(entry.request.prompt, 100)}")

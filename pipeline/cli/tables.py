@@ -11,7 +11,8 @@ from rich.text import Text
 
 from headrace.cache.canonical import canonical
 from headrace.cache.difference import difference
-from headrace.cache.words import read
+from headrace.cache.keys import exact_key
+from headrace.caching import BY_KEY, TIERS
 from headrace.text import clean
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from headrace.cache.audit import Ruling
     from headrace.cache.inventory import Statistics
-    from headrace.cache.judge import Judge
+    from headrace.cache.judge import Verdict
     from headrace.cache.store import Entry
 
 _LONGEST = 300
@@ -60,21 +61,25 @@ def neighbours_table(folder: Path, found: Sequence[tuple[float, Entry]]) -> None
     _console().print(table)
 
 
-def chain_table(asked: str, known: str, cosine: float, judge: Judge) -> None:
-    """Each step of the decision about two prompts."""
+def chain_table(asked: str, known: str, policy: str, verdict: Verdict | None) -> None:
+    """Each step of the decision about two prompts, as far as the policy goes; the verdict is that of the policies by meaning."""
     table = Table("step", "finding")
+    table.add_row("policy", policy)
     table.add_row("difference", _text(difference(asked, known) or "none"))
-    table.add_row("exact", "the same to the letter" if asked == known else "not the same to the letter")
-    same_content = canonical(asked) == canonical(known)
-    table.add_row("canonical A", _text(canonical(asked)))
-    table.add_row("canonical B", _text(canonical(known)))
-    table.add_row("canonical", "the same content words" if same_content else "other content words")
-    table.add_row("cosine", f"{cosine:.4f}")
-    verdict = judge.judge(read(asked), read(known), cosine)
-    table.add_row("rule", _text(f"{verdict.rule}: {verdict.detail}"))
-    if verdict.score is not None and verdict.threshold is not None:
-        table.add_row("score", f"{verdict.score:.4f}; {verdict.threshold:.4f} is enough")
-    same = asked == known or same_content or verdict.same
+    found = {"exact": exact_key("", asked) == exact_key("", known), "canonical": canonical(asked) == canonical(known)}
+    tiers = TIERS.get(policy, BY_KEY)
+    if "exact" in tiers:
+        table.add_row("exact", "the same to the letter" if found["exact"] else "not the same to the letter")
+    if "canonical" in tiers:
+        table.add_row("canonical A", _text(canonical(asked)))
+        table.add_row("canonical B", _text(canonical(known)))
+        table.add_row("canonical", "the same content words" if found["canonical"] else "other content words")
+    if verdict is not None:
+        table.add_row("cosine", f"{verdict.cosine:.4f}")
+        table.add_row("rule", _text(f"{verdict.rule}: {verdict.detail}"))
+        if verdict.score is not None and verdict.threshold is not None:
+            table.add_row("score", f"{verdict.score:.4f}; {verdict.threshold:.4f} is enough")
+    same = any(found[tier] for tier in tiers) or (verdict is not None and verdict.same)
     table.add_row("so", "A gets the picture of B" if same else "A is paid for")
     _console().print(table)
 

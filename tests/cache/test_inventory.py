@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from headrace.cache.inventory import MANIFEST, export, import_from, matching, mend, problems, statistics
+from headrace.cache.inventory import MANIFEST, TAKEN, THERE, export, import_from, matching, mend, problems, statistics
 from headrace.cache.store import Entry, Store
 from headrace.errors import OutputError, UsageError
 from headrace.records import Vector
@@ -179,7 +179,7 @@ def test_words_in_another_normal_form_are_the_same(store: Store, root: Path, ent
 
 def test_what_was_exported_is_the_same_in_another_cache(filled: Store, target: Store, tmp_path: Path) -> None:
     assert export(filled, tmp_path / "export") == 3
-    assert list(import_from(target, tmp_path / "export")) == [None] * 3
+    assert list(import_from(target, tmp_path / "export")) == [TAKEN] * 3
     exported, imported = list(filled.entries()), list(target.entries())
     assert [attrs.evolve(each, number=0) for each in imported] == [attrs.evolve(each, number=0) for each in exported]
     assert list(problems(target)) == []
@@ -193,7 +193,7 @@ def test_what_was_exported_is_the_same_in_another_cache(filled: Store, target: S
 def test_what_is_there_already_stays_as_it_is(filled: Store, tmp_path: Path) -> None:
     export(filled, tmp_path / "export")
     before = list(filled.entries())
-    assert list(import_from(filled, tmp_path / "export")) == [None] * 3
+    assert list(import_from(filled, tmp_path / "export")) == [THERE] * 3
     assert list(filled.entries()) == before
 
 
@@ -272,8 +272,7 @@ def test_a_line_that_was_tampered_with_is_named_and_the_others_are_taken(how: st
         )
     )
     first, second, third = import_from(target, folder)
-    assert first is third is None
-    assert second is not None
+    assert first == third == TAKEN
     assert second.startswith("line 2: ")
     assert second.isprintable()
     assert [each.request.prompt for each in target.entries()] == ["a wolf", "an owl"]
@@ -291,7 +290,11 @@ def test_a_picture_of_an_export_is_taken_for_what_it_is_and_not_for_its_name(fil
     path = folder / fox["pictures"][0]["path"]
     path.unlink()  # the copy in the cache is the same file
     path.write_bytes(b"b fox")
-    assert list(import_from(target, folder)) == ["line 1: a picture of it is missing or broken", None, None]
+    assert list(import_from(target, folder)) == [
+        "line 1: a picture of it is missing or broken, or the cache cannot be written",
+        TAKEN,
+        TAKEN,
+    ]
     assert list(problems(filled)) == []
 
 
@@ -300,7 +303,7 @@ def test_words_that_were_tampered_with_answer_for_themselves_alone(filled: Store
     export(filled, folder)
     fox, *_ = lines(folder)
     write(folder, fox | {"request": fox["request"] | {"prompt": "a bear"}})
-    assert list(import_from(target, folder)) == [None]
+    assert list(import_from(target, folder)) == [TAKEN]
     original, *_ = filled.entries()
     assert target.get(original.key) is target.get_canonical(original.canonical) is None
 
@@ -322,7 +325,7 @@ def test_what_was_tampered_with_replaces_no_file_of_the_cache(filled: Store, tmp
         "hits": 0,
     }
     write(tmp_path / "export", line)
-    assert len([problem for problem in import_from(filled, tmp_path / "export") if problem]) == 1
+    assert len([problem for problem in import_from(filled, tmp_path / "export") if problem not in (TAKEN, THERE)]) == 1
     assert list(problems(filled)) == []
     assert root.is_dir()
 

@@ -89,8 +89,8 @@ def test_an_answer_is_found_as_it_was_kept(store: Store, root: Path, entry: Make
     number = store.put(kept, root).number
     assert store.get(kept.key) == store.get_canonical(kept.canonical) == store.get_number(number) == stored(kept, store)
     assert store.get("other") is store.get_canonical("other") is store.get_number(number + 1) is None
-    assert store.holds(kept.scope)
-    assert not store.holds("other")
+    assert store.prompts(kept.scope, 5) == [kept.request.prompt]
+    assert store.prompts("other", 5) == []
     assert list(store.entries()) == [store.get(kept.key)]
 
 
@@ -565,7 +565,7 @@ def test_a_cache_that_may_not_be_written_costs_a_warning_and_what_is_there_is_st
     store.drop(kept.number)
     assert store.evict(0, 0) is False
     assert store.get(kept.key) is not None
-    assert caplog.text.count("cache_unwritable") == 4
+    assert caplog.text.count("cache_unwritable") == 1, "the next million would say the same"
 
 
 ROW = "insert into entry values (null, 'key', 'scope', 'canonical', '', 'a fox', ?, '7', 1, 1, 0.1, 1e12, 1e12, 0)"

@@ -125,12 +125,35 @@ def test_search_shows_the_nearest_first_in_clean_words(run: Headrace) -> None:
         ("日本", "🦊", "A is paid for"),
     ],
 )
-def test_why_shows_the_chain_and_what_comes_of_it(run: Headrace, asked: str, known: str, so: str) -> None:
-    ended = run("why", asked, known)
+def test_why_shows_the_chain_and_what_comes_of_it(run: Headrace, tmp_path: Path, asked: str, known: str, so: str) -> None:
+    (tmp_path / "verified.toml").write_text("")
+    ended = run("why", asked, known, "-c", str(tmp_path / "verified.toml"))
     assert ended.returncode == 0, ended
     assert harmless(ended)
     assert so in ended.stdout
     assert "cosine" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "so"),
+    [
+        ("off", "a red fox", "A is paid for"),
+        ("exact", "a red fox", "A gets the picture of B"),
+        ("exact", "A red fox!", "A is paid for"),
+        ("canonical", "A red fox!", "A gets the picture of B"),
+        ("canonical", "a fox that is red", "A is paid for"),
+    ],
+)
+def test_why_goes_no_further_than_the_policy_and_needs_no_encoder_for_it(
+    run: Headrace, tmp_path: Path, policy: str, asked: str, so: str
+) -> None:
+    (tmp_path / "other.toml").write_text(f"[cache]\npolicy = '{policy}'\n")
+    ended = run("why", asked, "a red fox", "-c", str(tmp_path / "other.toml"))
+    assert so in ended.stdout, ended
+    assert "cosine" not in ended.stdout
+    (tmp_path / "two").write_text(f"a red fox\n{asked}\n")
+    shared = run("audit", "two", "-c", str(tmp_path / "other.toml")).stdout
+    assert ("100.0%" in shared) == (so == "A is paid for"), shared
 
 
 def test_audit_without_an_encoder_counts_letters_and_content_and_names_bad_lines(run: Headrace, tmp_path: Path) -> None:
@@ -210,7 +233,7 @@ def test_a_damaged_database_is_no_traceback(run: Headrace, tmp_path: Path, damag
 def test_what_was_exported_answers_where_it_is_imported(run: Headrace, headrace: Headrace, template: Path, tmp_path: Path) -> None:
     assert run("export", "there").stdout == "3 entries are in there\n"
     ended = run("import", "there", "--dir", "another/headrace-out/cache")
-    assert (ended.returncode, ended.stdout) == (0, "3 entries taken, 0 refused\n")
+    assert (ended.returncode, ended.stdout) == (0, "3 entries taken, 0 there already, 0 refused\n")
     assert run("verify", "--dir", "another/headrace-out/cache").returncode == 0
     shutil.copy(template / "in.jsonl", tmp_path / "in.jsonl")
     (tmp_path / "headrace.toml").write_text("[[pool]]\nname = 'default'\n[cache]\npolicy = 'canonical'\n")
@@ -220,7 +243,7 @@ def test_what_was_exported_answers_where_it_is_imported(run: Headrace, headrace:
     assert [line["strategy"] for line in found] == ["cache_exact"] * 3 + ["cache_canonical"]
     assert [line["match"]["of"] for line in found] == ["row-0", "row-1", "row-2", "row-0"]
     assert all((tmp_path / "another/headrace-out" / line["images"][0]["path"]).is_file() for line in found)
-    assert run("import", "there", "--dir", "another/headrace-out/cache").stdout == "3 entries taken, 0 refused\n"
+    assert run("import", "there", "--dir", "another/headrace-out/cache").stdout == "0 entries taken, 3 there already, 0 refused\n"
 
 
 def test_lines_that_were_tampered_with_are_refused_by_name(run: Headrace, tmp_path: Path) -> None:
@@ -235,7 +258,7 @@ def test_lines_that_were_tampered_with_are_refused_by_name(run: Headrace, tmp_pa
     path.write_bytes(b"x" * size)
     manifest.write_text("".join(json.dumps(line) + "\n" for line in (first, second, third)) + "{\n")
     ended = run("import", "there", "--dir", "new")
-    assert (ended.returncode, ended.stdout) == (1, "0 entries taken, 4 refused\n")
+    assert (ended.returncode, ended.stdout) == (1, "0 entries taken, 0 there already, 4 refused\n")
     assert harmless(ended)
     assert [line.split(":")[1].strip() for line in ended.stderr.splitlines() if line.startswith("headrace: ")] == [
         "line 1",

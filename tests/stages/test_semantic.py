@@ -63,7 +63,7 @@ DAY_S = 86_400.0
 CALL_S = 10.0
 ENCODE_S = 0.25
 REQUEST = Request(prompt="", model="gpt-image-2.5-flare", size="1024x1024", quality="low")
-ABOUT_WORDS = (Kind.MODERATION_BLOCKED, Kind.CONTENT_POLICY_VIOLATION, Kind.BAD_REQUEST)
+ABOUT_WORDS = (Kind.MODERATION_BLOCKED, Kind.CONTENT_POLICY_VIOLATION, Kind.BAD_REQUEST, Kind.TOO_LARGE)
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
