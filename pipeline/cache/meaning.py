@@ -44,6 +44,8 @@ CANDIDATES = 5
 _FEW = 500
 """Stored prompts of one scope that are compared by their words while there is no encoder; where there are more, prompts wait for it."""
 _A_ROUND = 2
+_SHORT = 100_000
+"""Characters that they may have together: to read them takes a tenth of a second, on the event loop."""
 _AT_ONCE = 2 * BATCH
 """Texts handed to the encoder at once, which sorts them by length."""
 
@@ -211,7 +213,8 @@ class Meaning:
         # Asked as long as there is no encoder: a prompt that can have no twin, whatever the cosine, does not wait for it.
         if scope not in self._early:
             stored = self._store.prompts(scope, _FEW + 1)
-            self._early[scope] = [read(other) for other in stored] if len(stored) <= _FEW else None
+            few = len(stored) <= _FEW and sum(map(len, stored)) <= _SHORT
+            self._early[scope] = [read(other) for other in stored] if few else None
         known, asked = self._early[scope], read(text)
         if known is None or any(self._judge.possible(asked, other) for other in known):
             return False

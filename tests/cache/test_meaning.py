@@ -211,13 +211,33 @@ def test_the_encoder_is_loaded_beside_the_first_calls_only_after_a_second(house:
     run(test)
 
 
-def test_a_scope_that_held_answers_before_is_searched_from_the_first_prompt_on(house: Callable[..., House]) -> None:
+@pytest.mark.parametrize("most", ["_FEW", "_SHORT"])
+def test_where_many_answers_are_stored_prompts_wait_for_the_encoder_and_elsewhere_they_do_not(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch, most: str
+) -> None:
+    monkeypatch.setattr(module, most, 1)
+
+    async def test() -> None:
+        home = house()
+        home.keep("fox in snow")
+        home.keep("owl in snow")
+        async with home.open():
+            assert await home.ask("wolf", namespace="elsewhere") is None
+            assert trio.current_time() == 0.0
+            assert await home.ask("wolf") is None
+            assert trio.current_time() >= LOAD_S
+
+    run(test)
+
+
+def test_a_scope_that_held_answers_before_is_searched_for_prompts_that_may_have_a_twin_there(house: Callable[..., House]) -> None:
     async def test() -> None:
         home = house()
         kept = home.keep("fox in snow")
         async with home.open():
             assert await home.ask("wolf", namespace="elsewhere") is None
-            assert trio.current_time() == 0.0
+            assert await home.ask("wolf") is None
+            assert trio.current_time() == 0.0, "nothing that is stored can be a twin of it"
             twin = await home.ask("fox in deep snow")
             assert twin is not None
             assert (twin.number, twin.flight) == (kept.number, None)
