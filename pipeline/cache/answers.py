@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from headrace.cache.entry import Entry
 from headrace.cache.keys import canonical_key
-from headrace.cache.store import Entry
 from headrace.log import log
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ _LETTER = r"[^\s\d\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x9f\u2010-\u2015\u2018-\u201f
 _NUMBER = r"\d+(?:[.,:/]\d+)*"
 _TOKEN = re.compile(
     rf"""
-    "[^"]*" | (?<!\w)'[^'"]*'(?!\w)                     # quoted text
+    "[^"]*" | (?<!\S) "(?=\w) [^"]* \Z                  # quoted text, maybe never closed
+    | (?<!\w)'[^'"]*'(?!\w)
     | {_NUMBER} | (?<![^\s]) [.]\d+
     | {_LETTER}+ (?:'{_LETTER}+)*
     | : (?:{_NUMBER} | {_LETTER}+)                      # a weight: (red:1.3)
@@ -37,11 +38,25 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _STRAIGHT = str.maketrans(
-    {"\u2018": "'", "\u2019": "'", "\u201b": "'", "`": "'", **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb", '"')}
+    {
+        "\u2018": "'",
+        "\u201a": "'",
+        "\u2019": "'",
+        "\u201b": "'",
+        "`": "'",
+        **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a\u300c\u300d\u300e\u300f", '"'),
+    }
 )
 PUNCTUATION = frozenset(".,;:!?-'\u2010\u2011\u2012\u2013\u2014\u2015\u2026\u3001\u3002")
 ARTICLES = frozenset({"a", "an", "the"})
 AUXILIARIES = frozenset({"is", "are", "was", "were", "be", "been", "being", "am"})
+_LETTERS = {"a": '"A"', "am": '"AM"'}
+"""How the letter, and the time of day, are told from the article and the verb."""
+_SAYING = frozenset({"says", "saying", "reads", "titled", "labeled", "labelled", "spelling"})
+"""After one of these a text may follow without quotes: its capitals matter."""
+_ENDING = frozenset(".,;:!?)")
+_BEFORE_CAPITAL = PUNCTUATION | {"of", "draw", "me", "generate", "create", "make", "show", "render", "produce", "please"}
+_INVARIANT = frozenset({"sheep", "fish", "deer", "moose", "aircraft", "series", "species"})
 _DROPPED = PUNCTUATION | ARTICLES | AUXILIARIES
 _RELATIVES = frozenset({"that", "which", "who", "there"})
 _COUNTED = (
@@ -59,6 +74,12 @@ NUMBERS = {word: str(value) for value, word in enumerate(_COUNTED.split())} | {
     "dozen": "12",
 }
 QUANTIFIERS = frozenset({"several", "many", "multiple", "few", "both", "various", "numerous"})
+_COUNTING_AFTER = _words(
+    "and or of with in on at by to from for into near behind above below under over between around beside draw make show generate create "
+    "me has have holding riding eating wearing carrying watching showing depicting containing these those his her their its my only"
+).union(ARTICLES, AUXILIARIES, PUNCTUATION)
+"""What may stand before a number that counts, and not before one that names ("route 66")."""
+_MOST_COUNTED = 100
 _BETWEEN = _words(
     "red blue green yellow orange purple pink brown black white gray golden silver big large small little tiny huge tall short long "
     "old young new round square wooden metal plastic glass beautiful cute happy"
@@ -97,8 +118,9 @@ _POLITE = tuple(
     )
 )
 _COMMANDS = frozenset({"draw", "make", "render", "produce", "show", "give", "create", "generate"})
-_ONLY_COMMANDS = frozenset({"generate", "create"})
-"""No noun begins with them, as "draw bridge" does."""
+_DRAWING = frozenset({"draw", "render", "generate", "create"})
+"""Whatever is drawn is a picture; what is made, shown or given may be a face, a leg or a hug."""
+_POLITE_FIRST = frozenset({"please", "kindly", "can", "could", "would", "i"})
 _PICTURES = frozenset({"image", "picture"})
 _OF = frozenset({"of", "showing", "depicting"})
 _IRREGULAR = _pairs(
@@ -106,7 +128,10 @@ _IRREGULAR = _pairs(
     "knives:knife loaves:loaf shelves:shelf calves:calf halves:half lives:life wives:wife scarves:scarf elves:elf thieves:thief "
     "dwarves:dwarf hooves:hoof quizzes:quiz"
 ) | {one + "es": one for one in ("potato", "tomato", "hero", "mango", "volcano", "echo", "buffalo", "mosquito", "tornado", "domino")}
-_SINGULAR_S = _words("lens gas bus glass dress christmas atlas canvas iris always series species news pants jeans chess this its his")
+_SINGULAR_S = _words(
+    "lens gas bus glass dress christmas atlas canvas iris always series species news pants jeans shorts trousers scissors goggles chess "
+    "this its his"
+)
 _SINGULAR_IE = _words("movie cookie zombie selfie pie tie hippie brownie calorie smoothie necktie rookie genie bowtie magpie birdie")
 
 
@@ -114,20 +139,39 @@ def tokens(text: str) -> list[str]:
     """Words, numbers, symbols, punctuation and quoted texts (in double quotes, verbatim); all else is lower case and spelt one way."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
+    text = text.translate(_STRAIGHT).replace('""', '"')
     found: list[str] = []
-    for token in _TOKEN.findall(text.translate(_STRAIGHT)):
-        if len(token) > 1 and token[0] in "\"'" and token[-1] == token[0]:
-            found.append(f'"{" ".join(token[1:-1].split())}"')
+    says = False
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if len(token) > 1 and (token[0] == '"' or (token[0] == token[-1] == "'")):
+            found.append(f'"{" ".join(token.strip(token[0]).split())}"')
             continue
         folded = token.casefold()
         if not folded.isascii():
             folded = unicodedata.normalize("NFKC", folded)
-        if (expanded := _EXPANDED.get(folded)) is not None:
+        if folded in _LETTERS and _is_letter(text, match, found):
+            found.append(_LETTERS[folded])
+        elif (expanded := _EXPANDED.get(folded)) is not None:
             found += expanded
+        elif says and token != folded:
+            found.append(token)
         else:
             # A lone double quote stands for inches.
             found.append(NUMBERS.get(folded) or _SPELT.get(folded, folded) if folded != '"' else "\u2032")
+        says = (says or token in _SAYING) and token not in PUNCTUATION
     return found
+
+
+def _is_letter(text: str, match: re.Match[str], before: Sequence[str]) -> bool:
+    # Whether it is no article ("vitamin A", "A-frame", "A4"), or no verb ("9 am").
+    said, start, end = match[0], match.start(), match.end()
+    if len(said) > 1:
+        return bool(before) and before[-1].isdecimal()
+    follows = text[end:].lstrip()[:1] if end < len(text) and text[end].isspace() else ""
+    if not follows or follows in _ENDING or (start and not text[start - 1].isspace() and text[start - 1] not in "\"'([{,"):
+        return True
+    return said == "A" and bool(before) and before[-1] not in _BEFORE_CAPITAL and follows.islower()
 
 
 def singular(word: str) -> str:
@@ -167,22 +211,29 @@ def _keep(read: Sequence[str]) -> tuple[list[str], list[int], set[int]]:
     places: list[int] = []
     articles: set[int] = set()
     counting = False
+    invariant = False
     last = len(read) - 1
     for place, word in enumerate(read):
-        if word in _DROPPED:
+        if word in _DROPPED and not (invariant and word in {"are", "were"}):
             if word in ARTICLES:
                 articles.add(len(kept))
+            counting = counting and word not in PUNCTUATION
             continue
         if word in _RELATIVES and place < last and read[place + 1] in AUXILIARIES:
             continue
         places.append(place)
+        invariant = word in _INVARIANT and not counting
         if counting and word not in _BETWEEN:
             kept.append(singular(word))
             counting = False
         else:
             kept.append(word)
-        counting = counting or (word.isdecimal() and word != "1") or word in QUANTIFIERS
+        counting = counting or word in QUANTIFIERS or (word.isdecimal() and word != "1" and _counts(read, place))
     return kept, places, articles
+
+
+def _counts(read: Sequence[str], place: int) -> bool:
+    return int(read[place][:4]) <= _MOST_COUNTED and (not place or read[place - 1] in _COUNTING_AFTER)
 
 
 def _request(words: Sequence[str], articles: set[int]) -> int:
@@ -191,9 +242,9 @@ def _request(words: Sequence[str], articles: set[int]) -> int:
     polite = False
     while place < len(words):
         word = words[place]
-        if word in {"please", "kindly", "can", "could", "would", "i"}:
+        if word in _POLITE_FIRST and place not in articles:
             said = next((phrase for phrase in _POLITE if tuple(words[place : place + len(phrase)]) == phrase), None)
-            if said is None:
+            if said is None or not _wanted(said, words[place + len(said) :], wanted=place + len(said) in articles):
                 break
             polite = True
             place += len(said)
@@ -206,10 +257,17 @@ def _request(words: Sequence[str], articles: set[int]) -> int:
     return place
 
 
+def _wanted(said: Sequence[str], rest: Sequence[str], *, wanted: bool) -> bool:
+    # "Can you draw a cat" and "I want a cat" are requests; "I want candy" and "would you like tea" are what a picture says.
+    if said[-1] == "please":
+        return True
+    return bool(rest) and (rest[0] in _COMMANDS if said[-1] in {"you", "to", "kindly"} else wanted or rest[0] in _PICTURES)
+
+
 def _commands(words: Sequence[str], place: int, articles: set[int], *, polite: bool) -> bool:
     if place + 1 >= len(words):
         return False
     follows = words[place + 1]
     return (
-        polite or words[place] in _ONLY_COMMANDS or place + 1 in articles or follows == "me" or follows in _PICTURES or follows.isdecimal()
+        polite or follows == "me" or follows in _PICTURES or (words[place] in _DRAWING and (place + 1 in articles or follows.isdecimal()))
     )

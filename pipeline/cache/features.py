@@ -11,10 +11,14 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+from headrace.cache import bindings
+from headrace.cache.bindings import sides
 
-    from headrace.cache.words import Reading, Relation, Word
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headrace.cache.lexicon import Word
+    from headrace.cache.words import Reading
 
 LONGEST = 400
 """Words of a prompt that are compared."""
@@ -48,57 +52,6 @@ _SINGLE = (
     "symbol",
 )
 _CONTENT = frozenset({"thing", "attribute", "verb"})
-_PLACES = {
-    "on": "vertical",
-    "above": "vertical",
-    "under": "vertical",
-    "front-of": "depth",
-    "behind": "depth",
-    "left-of": "side",
-    "right-of": "side",
-    "near": "near",
-    "around": "near",
-    "with": "with",
-    "of": "with",
-    "in": "in",
-    "through": "through",
-    "against": "against",
-    "toward": "toward",
-    "outside": "outside",
-    "inside": "in",
-    "between": "near",
-    "middle-of": "in",
-}
-_EITHER = frozenset({"near", "with"})
-"""Relations that hold both ways."""
-_DIRECTIONS = frozenset(
-    [
-        "up",
-        "down",
-        "toward",
-        "towards",
-        "away",
-        "off",
-        "out",
-        "into",
-        "onto",
-        "to",
-        "from",
-        "across",
-        "through",
-        "over",
-        "past",
-        "along",
-        "around",
-        "left",
-        "right",
-        "back",
-        "forward",
-        "inside",
-        "outside",
-    ]
-)
-
 NAMES = (
     "cosine",
     "words_least",
@@ -118,27 +71,7 @@ NAMES = (
     "breaks",
     "thing_inversions",
     "bigrams",
-    "attributes_differ",
-    "attributes_moved",
-    "relations_same",
-    "relations_differ",
-    "relations_reversed",
-    "pairs_same",
-    "pairs_reversed",
-    "roles_moved",
-    "coarse_same",
-    "coarse_differ",
-    "coarse_reversed",
-    "governed_differ",
-    "links_same",
-    "links_moved",
-    "places_least",
-    "places_most",
-    "directions_differ",
-    "subjects_differ",
-    "objects_differ",
-    "counts_differ",
-    "negated_differ",
+    *bindings.NAMES,
     "first_thing",
     "same_words",
 )
@@ -150,19 +83,17 @@ def features(asked: Reading, known: Reading, cosine: float) -> list[float]:
     over, under = leftovers(left, right)
     kinds, other_kinds = Counter(word.kind for word in over), Counter(word.kind for word in under)
     groups, other_groups = _grouped(kinds), _grouped(other_kinds)
-    row = [cosine, *_sides(len(left), len(right)), *_sides(asked.light, known.light)]
+    row = [cosine, *sides(len(left), len(right)), *sides(asked.light, known.light)]
     for group in _GROUPS:
-        row += _sides(groups[group], other_groups[group])
+        row += sides(groups[group], other_groups[group])
     row += [max(kinds[kind], other_kinds[kind]) for kind in _SINGLE]
-    least, most = _sides(sum(groups[each] for each in _CONTENT), sum(other_groups[each] for each in _CONTENT))
+    least, most = sides(sum(groups[each] for each in _CONTENT), sum(other_groups[each] for each in _CONTENT))
     row += [least, most, most / max(1, len(left), len(right))]
     row += _matched(left, right)
     row.append(_alike(over, under))
     row += _order(left, right)
-    row += _bindings(asked, known)
+    row += bindings.bindings(asked, known)
     row += [
-        _differing(asked.numbers, known.numbers),
-        _differing(asked.negated, known.negated),
         float(asked.things[:1] == known.things[:1]),
         float(not over and not under),
     ]
@@ -190,15 +121,6 @@ def _grouped(kinds: Counter[str]) -> Counter[str]:
     for kind, count in kinds.items():
         groups[_KINDS.get(kind, kind)] += count
     return groups
-
-
-def _sides(one: float, other: float) -> list[float]:
-    return [one, other] if one <= other else [other, one]
-
-
-def _differing(one: Iterable[object], other: Iterable[object]) -> float:
-    ones, others = Counter(one), Counter(other)
-    return sum(((ones - others) + (others - ones)).values())
 
 
 def _matched(left: Sequence[Word], right: Sequence[Word]) -> list[float]:
@@ -270,98 +192,3 @@ def _inversions(sequence: Sequence[int]) -> int:
         count += len(before) - bisect_left(before, value)
         insort(before, value)
     return count
-
-
-def _bindings(asked: Reading, known: Reading) -> list[float]:
-    shared = set(asked.things) & set(known.things)
-    return [
-        len(asked.attributes ^ known.attributes),
-        max(len(moved_attributes(asked, known, shared)), len(moved_attributes(known, asked, shared))),
-        len(asked.relations & known.relations),
-        len(asked.relations ^ known.relations),
-        len(reversed_relations(asked.relations, known.relations)),
-        *_pairs(asked.relations, known.relations),
-        _moved_roles(asked.relations, known.relations, shared),
-        *_coarse(asked.relations, known.relations),
-        _differing_of(asked, known, lambda each: (each.relation, each.object)),
-        len(asked.links & known.links),
-        _moved_roles(asked.links, known.links, shared),
-        *_places_left(asked, known),
-        _differing(_directions(asked), _directions(known)),
-        _differing_of(asked, known, lambda each: (each.subject, each.relation) if not each.object else None),
-        _differing_of(asked, known, lambda each: (each.relation, each.object) if each.relation not in _PLACES else None),
-    ]
-
-
-def _differing_of(asked: Reading, known: Reading, part: Callable[[Relation], object]) -> float:
-    return len({part(each) for each in asked.relations} ^ {part(each) for each in known.relations})
-
-
-def _places_left(asked: Reading, known: Reading) -> list[float]:
-    one, other = Counter(_places(asked)), Counter(_places(known))
-    return _sides((one - other).total(), (other - one).total())
-
-
-def _places(reading: Reading) -> list[str]:
-    # Relations in space, with no regard to which of two things is named first.
-    return [_PLACES[word.sense] for word in reading.words if _PLACES.get(word.sense, "with") != "with"]
-
-
-def _directions(reading: Reading) -> list[str]:
-    return [word.lemma for word in reading.words if word.lemma in _DIRECTIONS]
-
-
-def _coarse(asked: frozenset[Relation], known: frozenset[Relation]) -> list[float]:
-    one, other = {_coarsened(each) for each in asked if each.object}, {_coarsened(each) for each in known if each.object}
-    return [
-        len(one & other),
-        len(one ^ other),
-        sum(each[1] not in _EITHER and (each[2], each[1], each[0]) in other - one for each in one - other),
-    ]
-
-
-def _coarsened(each: Relation) -> tuple[str, str, str]:
-    relation = _PLACES.get(each.relation, each.relation)
-    if relation in _EITHER and each.object < each.subject:
-        return each.object, relation, each.subject
-    return each.subject, relation, each.object
-
-
-def moved_attributes(asked: Reading, known: Reading, shared: set[str]) -> list[tuple[str, str, str]]:
-    """Attributes of another thing than in the other prompt, though both name both things: attribute, thing, the other's thing."""
-    theirs = known.attributes - asked.attributes
-    return sorted(
-        (attribute, thing, other)
-        for attribute, thing in asked.attributes - known.attributes
-        for its, other in theirs
-        if its == attribute and other != thing and thing in shared and other in shared
-    )
-
-
-def reversed_relations(asked: frozenset[Relation], known: frozenset[Relation]) -> list[Relation]:
-    """Relations that hold the other way round in the other prompt."""
-    theirs = known - asked
-    return sorted(each for each in asked - known if each.object and each.object != each.subject and each.turned() in theirs)
-
-
-def _pairs(asked: frozenset[Relation], known: frozenset[Relation]) -> list[float]:
-    one, other = (
-        {(each.subject, each.object) for each in asked if each.object},
-        {(each.subject, each.object) for each in known if each.object},
-    )
-    return [len(one & other), sum(thing != its and (its, thing) in other - one for thing, its in one - other)]
-
-
-def _moved_roles(asked: frozenset[Relation], known: frozenset[Relation], shared: set[str]) -> int:
-    # Who does it, or to whom it is done, is another one of those that both prompts name.
-    moved = [
-        (each, its)
-        for each in asked - known
-        for its in known - asked
-        if each.relation == its.relation
-        and (
-            (each.object == its.object and each.subject in shared and its.subject in shared)
-            or (each.subject == its.subject and each.object in shared and its.object in shared)
-        )
-    ]
-    return max(len({each for each, _ in moved}), len({its for _, its in moved}))

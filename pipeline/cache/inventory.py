@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from headrace.cache.database import BUSY_S, connect
+from headrace.cache.entry import Entry
 from headrace.cache.keys import canonical_key, exact_key
-from headrace.cache.store import Entry, Store
 from headrace.errors import OutputError, UsageError
 from headrace.files import private_folder
 from headrace.records import Picture, Request, Usage, Vector
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
+
+    from headrace.cache.store import Store
 
 MANIFEST = "entries.jsonl"
 TAKEN, THERE = "taken", "there already"

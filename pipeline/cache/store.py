@@ -11,66 +11,29 @@ import sqlite3
 import time
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from headrace.cache.database import READ_S, connect, prepare, transaction
+from headrace.cache.entry import SELECT, entry_of
 from headrace.cache.pictures import Pictures
 from headrace.errors import OutputError, UsageError
 from headrace.log import log
-from headrace.records import Hit, Match, Picture, Request, Usage
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from headrace.records import Strategy, Vector
+    from headrace.cache.entry import Entry
+    from headrace.records import Vector
 
-_ENTRY = """select e.id, e.key, e.scope, e.canonical, e.namespace, e.prompt, e.request, e.origin, e.input_tokens, e.output_tokens,
-    e.cost_usd, e.created, e.used, e.hits, json_group_array(json_array(p.position, p.path, p.sha256, p.format, p.width, p.height, p.bytes))
-    from entry e join picture p on p.entry = e.id"""
 _TRIES = 5
 """Times that an answer is tried to be kept while others sweep."""
 _COMPLAINTS = 100
+"""Different complaints that are told."""
 AT_ONCE = 200
 """Entries or files that one step of evicting removes: others want to write as well."""
-
-
-@attrs.frozen(kw_only=True)
-class Entry:
-    """One answer that was paid for."""
-
-    key: str
-    """Its exact key (:mod:`headrace.cache.keys`)."""
-    scope: str
-    canonical: str
-    namespace: str
-    request: Request
-    origin: str
-    """The id of the prompt that paid for it."""
-    pictures: tuple[Picture, ...]
-    usage: Usage | None
-    cost_usd: float | None
-    number: int = 0
-    """Its number in the store; 0 before it is there."""
-    created: float = 0.0
-    """Seconds since 1970."""
-    used: float = 0.0
-    hits: int = 0
-
-    def hit(self, strategy: Strategy, similarity: float = 1.0, difference: str | None = None) -> Hit:
-        """The same pictures for another prompt."""
-        return Hit(
-            strategy=strategy,
-            pictures=self.pictures,
-            prompt=self.request.prompt,
-            model=self.request.model,
-            size=self.request.size,
-            quality=self.request.quality,
-            cost_usd=self.cost_usd,
-            match=Match(of=self.origin, similarity=similarity, difference=difference),
-        )
 
 
 class Store:
@@ -130,13 +93,13 @@ class Store:
         last = 0
         while True:
             rows = self._reading.execute(
-                f"{_ENTRY} where e.id > ? and e.created > ? group by e.id order by e.id limit 500",
+                f"{SELECT} where e.id > ? and e.created > ? group by e.id order by e.id limit 500",
                 (last, self._oldest()),
             ).fetchall()
             for row in rows:
                 entry = None
                 with self._complaining("cache_unreadable"):
-                    entry = _entry(*row)
+                    entry = entry_of(*row)
                 yield row[0], entry
             if not rows:
                 return
@@ -232,10 +195,10 @@ class Store:
     def _find(self, condition: str, value: str | int) -> Entry | None:
         with self._complaining("cache_unreadable"):
             row = self._reading.execute(
-                f"{_ENTRY} where {condition} and e.created > ? group by e.id",
+                f"{SELECT} where {condition} and e.created > ? group by e.id",
                 (value, self._oldest()),
             ).fetchone()
-            return None if row is None else _entry(*row)
+            return None if row is None else entry_of(*row)
         return None
 
     def _insert(self, entry: Entry, vector: Vector | None) -> int:
@@ -264,27 +227,3 @@ class Store:
 
     def _oldest(self) -> float:
         return time.time() - self._ttl_s
-
-
-def _entry(*row: Any) -> Entry:
-    number, key, scope, canonical, namespace, prompt, request, origin, tokens_in, tokens_out, cost_usd, created, used, hits, pictures = row
-    return Entry(
-        number=number,
-        key=key,
-        scope=scope,
-        canonical=canonical,
-        namespace=namespace,
-        request=Request(prompt=prompt, **json.loads(request)),
-        origin=origin,
-        pictures=tuple(_pictures(json.loads(pictures))),
-        usage=None if tokens_in is None or tokens_out is None else Usage(input_tokens=tokens_in, output_tokens=tokens_out),
-        cost_usd=cost_usd,
-        created=created,
-        used=used,
-        hits=hits,
-    )
-
-
-def _pictures(rows: Iterable[Any]) -> Iterator[Picture]:
-    for _, path, sha256, kind, width, height, size in sorted(rows):
-        yield Picture(path=path, sha256=sha256, format=kind, width=width, height=height, bytes=size)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from headrace.cache.features import LONGEST, leftovers, moved_attributes, reversed_relations
-from headrace.cache.words import ADJECTIVES, CONTENT, lexicon
+from headrace.cache.bindings import moved_attributes, reversed_relations
+from headrace.cache.features import LONGEST, leftovers
+from headrace.cache.lexicon import CONTENT, is_animate, lexicon
 from headrace.text import clean
 
 if TYPE_CHECKING:
@@ -25,6 +26,34 @@ _LONGEST_DETAIL = 120
 _VAGUE = frozenset({"multicolored", "rainbow", "pastel", "neon", "person", "kid", "elder", "adult", "1"})
 """Words that need not be said to be true."""
 
+_TOLD = CONTENT - {"posture"} | {"number"}
+_SCOPES = frozenset(
+    [
+        "only",
+        "almost",
+        "nearly",
+        "barely",
+        "hardly",
+        "half",
+        "less",
+        "fewer",
+        "more",
+        "most",
+        "mostly",
+        "least",
+        "even",
+        "still",
+        "already",
+        "also",
+        "just",
+        "fully",
+        "partly",
+        "never",
+        "again",
+    ]
+)
+"""Words that change how far something goes."""
+_SHOWN = {"ing": "in progress", "ed": "done"}
 _SEXES = {"he": "he", "him": "he", "his": "he", "himself": "he", "she": "she", "her": "she", "hers": "she", "herself": "she"}
 
 
@@ -69,16 +98,32 @@ def _quoted(asked: Reading, known: Reading) -> str:
 
 
 def _count(asked: Reading, known: Reading) -> str:
-    one, other = _of_kind(asked, "number"), _of_kind(known, "number")
-    if one != other:
-        return _versus(one - other, other - one)
-    counted, its = set(asked.numbers), set(known.numbers)
+    one, other = _numbers(asked), _numbers(known)
+    if one - other or other - one:
+        return _versus((one - other).elements(), (other - one).elements())
+    counted, its = _counted(asked), _counted(known)
+    for thing in sorted(counted.keys() & its.keys()):
+        if counted[thing] != its[thing]:
+            return _versus((f"{number} {thing}" for number in counted[thing]), (f"{number} {thing}" for number in its[thing]))
     shared = set(asked.things) & set(known.things)
-    for number, thing in sorted(counted - its):
-        moved = sorted(thing_ for number_, thing_ in its - counted if number_ == number and thing_ in shared)
+    for number, thing in sorted(set(asked.numbers) - set(known.numbers)):
+        moved = sorted(other for its_number, other in set(known.numbers) - set(asked.numbers) if its_number == number and other in shared)
         if thing in shared and moved:
             return f"{number} {thing} is not {number} {moved[0]}"
     return ""
+
+
+def _numbers(reading: Reading) -> Counter[str]:
+    # "One" need not be said to be true.
+    return Counter(word.sense for word in reading.words if word.kind == "number" and word.sense != "1")
+
+
+def _counted(reading: Reading) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for number, thing in sorted(reading.numbers):
+        if thing and number.isdecimal():
+            found.setdefault(thing, []).append(number)
+    return found
 
 
 def _negation(asked: Reading, known: Reading) -> str:
@@ -109,17 +154,18 @@ def _plural(asked: Reading, known: Reading) -> str:
     # Whether there is one or there are several; where a number says so, it is compared as such.
     one, other = _forms(asked), _forms(known)
     for thing in sorted(one.keys() & other.keys()):
-        if not one[thing] & other[thing]:
+        if not one[thing] & other[thing] or (one[thing].total() == other[thing].total() and one[thing] != other[thing]):
             return _versus(["several " * ("plural" in one[thing]) + thing], ["several " * ("plural" in other[thing]) + thing])
     return ""
 
 
-def _forms(reading: Reading) -> dict[str, set[str]]:
+def _forms(reading: Reading) -> dict[str, Counter[str]]:
     counted = {thing for number, thing in reading.numbers if number != "1"}
-    found: dict[str, set[str]] = {}
+    found: dict[str, Counter[str]] = {}
     for word in reading.words:
-        if word.kind in {"noun", "person"}:
-            found.setdefault(word.sense, set()).add("plural" if word.sense in counted else word.form)
+        if word.kind in {"noun", "person"} or (word.kind == "verb" and word.form in {"base", "s"} and word.sense in reading.things):
+            many = word.sense in counted or word.form in {"plural", "s"}
+            found.setdefault(word.sense, Counter())["plural" if many else ""] += 1
     return found
 
 
@@ -151,11 +197,11 @@ def _twins(asked: Reading, known: Reading) -> str:
 
 
 def _named_twice(reading: Reading) -> set[str]:
-    return {thing for thing, count in Counter(reading.things).items() if count > 1}
+    return {thing for thing, count in Counter(word.sense for word in reading.words if word.kind in {"noun", "person"}).items() if count > 1}
 
 
 def _said(reading: Reading) -> list[str]:
-    return [word.sense for word in reading.words if word.kind in ADJECTIVES or word.kind in {"verb", "number"}]
+    return [f"{word.sense} {word.form}" if word.form == "plural" else word.sense for word in reading.words if word.kind in _TOLD]
 
 
 def _only(words: list[str], shared: Counter[str]) -> list[str]:
@@ -170,11 +216,47 @@ def _only(words: list[str], shared: Counter[str]) -> list[str]:
 
 def _belonging(asked: Reading, known: Reading) -> str:
     shared = set(asked.things) & set(known.things)
+    # "A man in a kitchen with a dog" has the dog as much as "a man with a dog"; "a shower next to a toilet with a lid" has no lid.
+    agreed = {each[1:] for each in asked.relations & known.relations if is_animate(each.subject)}
     for each in sorted(asked.links - known.links):
         for its in sorted(known.links - asked.links):
-            if each.relation == its.relation == "with" and each.object == its.object and {each.subject, its.subject} <= shared:
-                return f"{each.subject} with {each.object} is not {its.subject} with {its.object}"
+            moved = each[1:] == its[1:] and each.relation in {"with", "of"} and each[1:] not in agreed
+            if moved and {each.subject, its.subject} <= shared:
+                return f"{each.subject} {each.relation} {each.object} is not {its.subject} {its.relation} {its.object}"
     return ""
+
+
+def _tense(asked: Reading, known: Reading) -> str:
+    # A falling tree is no fallen one. What is done to something shows the same in either form: "cuts bread", "bread is cut".
+    one, other = _lone_verbs(asked), _lone_verbs(known)
+    for verb in sorted(one.keys() & other.keys()):
+        if {one[verb], other[verb]} == {"ing", "ed"}:
+            return _versus([f"{verb} {_SHOWN[one[verb]]}"], [f"{verb} {_SHOWN[other[verb]]}"])
+    return ""
+
+
+def _lone_verbs(reading: Reading) -> dict[str, str]:
+    objects = {each.relation.split()[0] for each in reading.relations if each.object}
+    if any(word.lemma == "by" for word in reading.words):
+        return {}
+    return {word.sense: word.form for word in reading.words if word.kind == "verb" and word.sense not in objects}
+
+
+def _scope(asked: Reading, known: Reading) -> str:
+    one, other = (Counter(_scoped(reading)) for reading in (asked, known))
+    if one == other:
+        return ""
+    return _versus((" ".join(each) for each in one - other), (" ".join(each) for each in other - one))
+
+
+def _scoped(reading: Reading) -> list[tuple[str, str]]:
+    # "Only the dog wears a hat" is not "the dog wears only a hat".
+    words = reading.words
+    return [
+        (word.sense, next((its.sense for its in words[place + 1 :] if its.kind in CONTENT), ""))
+        for place, word in enumerate(words)
+        if word.lemma in _SCOPES
+    ]
 
 
 def _order(asked: Reading, known: Reading) -> str:
@@ -214,6 +296,8 @@ _ALL: dict[str, Callable[[Reading, Reading], str]] = {
     "plural": _plural,
     "length": _length,
     "opposite": _opposite,
+    "tense": _tense,
+    "scope": _scope,
     "twins": _twins,
     "binding": _binding,
     "order": _order,

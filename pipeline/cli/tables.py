@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.cache.audit import Ruling
+    from headrace.cache.entry import Entry
     from headrace.cache.inventory import Statistics
     from headrace.cache.judge import Verdict
-    from headrace.cache.store import Entry
 
 _LONGEST = 300
 

@@ -8,8 +8,9 @@ import attrs
 import numpy as np
 import pytest
 
+from headrace.cache.entry import Entry
 from headrace.cache.keys import canonical_key, exact_key, scope_key
-from headrace.cache.store import Entry, Store
+from headrace.cache.store import Store
 from headrace.records import Picture, Request, Usage
 
 if TYPE_CHECKING:

@@ -12,13 +12,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from headrace.cache import answers as module
 from headrace.cache import store as store_module
 from headrace.cache.answers import Answers
-from headrace.cache.store import Entry, Store
+from headrace.cache.store import Store
 from headrace.offload import Threads, inline
 from headrace.records import Answer, Prompt, Strategy, Trail, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from headrace.cache.entry import Entry
 
     Make = Callable[..., Entry]
 

@@ -12,13 +12,15 @@ import attrs
 import pytest
 
 from headrace.cache.inventory import MANIFEST, TAKEN, THERE, export, import_from, matching, mend, problems, statistics
-from headrace.cache.store import Entry, Store
+from headrace.cache.store import Store
 from headrace.errors import OutputError, UsageError
 from headrace.records import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from headrace.cache.entry import Entry
 
     Make = Callable[..., Entry]
 

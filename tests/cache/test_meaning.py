@@ -18,7 +18,7 @@ from headrace.cache.in_flight import InFlight, Leads
 from headrace.cache.judge import Verdict
 from headrace.cache.meaning import Meaning, Twin
 from headrace.cache.search import Search
-from headrace.cache.store import Entry, Store
+from headrace.cache.store import Store
 from headrace.errors import UsageError
 from headrace.offload import inline
 from headrace.records import Hit, Prompt, Strategy, Vector
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace.cache.encoder import Encoder
+    from headrace.cache.entry import Entry
     from headrace.cache.words import Reading
     from headrace.offload import Offload, T, Ts
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace.cache.encoder import Encoder
-    from headrace.cache.store import Entry, Store
+    from headrace.cache.entry import Entry
+    from headrace.cache.store import Store
 
     Make = Callable[..., Entry]
 

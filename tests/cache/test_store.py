@@ -21,13 +21,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from headrace.cache import store as module
 from headrace.cache.database import FILE, transaction
 from headrace.cache.inventory import problems
-from headrace.cache.store import Entry, Store
+from headrace.cache.store import Store
 from headrace.errors import UsageError
 from headrace.records import Strategy, Usage, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from headrace.cache.entry import Entry
 
     Make = Callable[..., Entry]
 
@@ -392,7 +394,7 @@ import sys, random
 from pathlib import Path
 from headrace.cache.store import Store
 from headrace.cache.keys import canonical_key, exact_key, scope_key
-from headrace.cache.store import Entry
+from headrace.cache.entry import Entry
 from headrace.records import Picture, Request, Vector
 import hashlib
 folder, root, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headrace.cache import vectors as module
-from headrace.cache.store import Entry, Store
+from headrace.cache.store import Store
 from headrace.cache.vectors import Vectors
 from headrace.records import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from headrace.cache.entry import Entry
 
     Make = Callable[..., Entry]
 

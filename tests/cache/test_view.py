@@ -9,7 +9,7 @@ import pytest
 
 from headrace.cache import index as index_module
 from headrace.cache import view as module
-from headrace.cache.store import Entry, Store
+from headrace.cache.store import Store
 from headrace.cache.vectors import Vectors
 from headrace.cache.view import View
 from headrace.records import Vector
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.cache.encoder import Encoder
+    from headrace.cache.entry import Entry
 
 DAY_S = 86_400.0
 DIMENSIONS = 64

@@ -18,9 +18,10 @@ from headrace.admission.retry import CURABLE
 from headrace.api import Api
 from headrace.budget import Budget
 from headrace.cache.answers import Answers
+from headrace.cache.entry import Entry
 from headrace.cache.in_flight import InFlight
 from headrace.cache.meaning import Twin
-from headrace.cache.store import Entry, Store
+from headrace.cache.store import Store
 from headrace.estimate import estimate
 from headrace.flow import flow
 from headrace.models import Limits
