@@ -76,15 +76,15 @@ def upper(hits: int, count: int) -> float:
 def printed(title: str, answers: Iterable[Answer]) -> dict[str, float]:
     """A row a family, the sum last; and the families' rates at the default."""
     families: dict[str, list[tuple[bool, ...]]] = defaultdict(list)
-    for pair, served in answers:
-        families[pair.family].append(served)
+    for answer in answers:
+        families[answer.pair.family].append(answer.served)
     rows = sorted(families.items())
     print(f"\n{title:42}{'pairs':>6} " + "".join(f"{policy:>10}" for policy in POLICIES) + "   at 0.5 %")
     for family, served in (*rows, ("all", [each for _, some in rows for each in some])):
         totals = [sum(column) for column in zip(*served, strict=True)]
         shares = "".join(f"{total / len(served):10.2%}" for total in totals)
         print(f"{family:42}{len(served):6} {shares}   {totals[DEFAULT]} hits, 95 % below {upper(totals[DEFAULT], len(served)):.2%}")
-    return {family: float(np.mean([each[DEFAULT] for each in served])) for family, served in rows if len(served) >= SMALLEST}
+    return {family: float(np.mean([each[DEFAULT] for each in some])) for family, some in rows if len(some) >= SMALLEST}
 
 
 def quality(data: Path, verifier: Verifier, vectors: Vectors) -> list[str]:

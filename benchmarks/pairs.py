@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from edits import ROLES, Edit, different
+from edits import ROLES, different
 from rewrites import same
 from templates import EXCHANGED, TOLD_OTHERWISE, told_otherwise
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from draft import Edit
     from numpy.typing import NDArray
 
 SEED = 20261123
@@ -33,7 +34,7 @@ LICENCES = {
     "user_prompts_10k.txt": "Apache-2.0 (prompts: DiffusionDB, CC0)",
 }
 PARAPHRASE = "paraphrase"
-_OF_EACH_FILE, _OF_USERS, _SCENES = 200, 1_600, 2_400
+_OF_EACH_FILE, _OF_USERS, _SCENES = 200, 1_600, 4_000
 
 
 class Pair(NamedTuple):

@@ -13,7 +13,8 @@ TOLD_OTHERWISE = "told otherwise"
 EXCHANGED = "participants exchanged"
 
 _BEINGS = """dog|cat|horse|bear|monkey|rabbit|bird|cow|sheep|elephant|fox|robot|man|woman|boy|girl|child|nurse|chef|dancer|knight|wizard
-clown|farmer|pirate|old man|little girl|white cat|black dog|brown horse|tall woman|young boy|small bird|large giraffe|smaller giraffe|soldier"""
+clown|farmer|pirate|old man|little girl|white cat|black dog|brown horse|tall woman|young boy|small bird|large giraffe|smaller giraffe
+soldier"""
 _THINGS = """cup|bowl|book|lamp|box|vase|clock|bottle|chair|suitcase|laptop|plate|candle|basket|toy|shoe|hat|teapot|red ball|blue box
 glass vase|wooden chair|yellow kite|metal bucket"""
 _HELD = "umbrella|balloon|guitar|flag|book|hat|camera|backpack|sword|rope|kite|bag|flower|stick|blue scarf|red bag"
@@ -106,6 +107,45 @@ _TOLD: dict[str, tuple[str, ...]] = {
         "{x} that is on {t} is beside {y}",
         "{x} is on {t} and next to {y}",
     ),
+    "each on": (
+        "{o} on {t} and {p} on {u}",
+        "{p} on {u} and {o} on {t}",
+        "{o} is on {t} while {p} is placed on {u}",
+        "on {t} there is {o} and on {u} is {p}",
+        "{o} is positioned on {t}, and {p} on {u}",
+    ),
+    "stacked": (
+        "{o} on top of {p} on {t}",
+        "on {t} is {p} with {o} on top of it",
+        "{p} with {o} on it is placed on {t}",
+        "{o} on {p} that is on {t}",
+    ),
+    "background": (
+        "{o} on {t} with {x} in the background",
+        "{x} is in the background while {o} is on {t}",
+        "with {x} in the background, {o} is on {t}",
+        "{o} is placed on {t} and {x} is seen in the background",
+    ),
+    "near, before": (
+        "{x} near {y} in front of {t}",
+        "{x} is beside {y} that is in front of {t}",
+        "in front of {t} is {y} with {x} next to it",
+        "{y} in front of {t} next to {x}",
+    ),
+    "around": (
+        "{x} surrounded by {many} {place}",
+        "{place}, {x} is surrounded by {many}",
+        "{many} surrounding {x} {place}",
+        "{many} around {x} {place}",
+        "{x} with {many} around it {place}",
+    ),
+    "has, beside": (
+        "{o} with {a} next to {p}",
+        "{p} next to {o} with {a}",
+        "{o} with {a} is positioned beside {p}",
+        "next to {p} is {o} with {a} on it",
+        "{p} is adjacent to {o} that has {a} on it",
+    ),
     "with things": (
         "{o} and {p} on {t}",
         "{t} on which there are {o} and {p}",
@@ -117,6 +157,11 @@ _TOLD: dict[str, tuple[str, ...]] = {
 }
 _EXCHANGES: dict[str, tuple[tuple[str, str], ...]] = {
     "hold": (("x", "y"),),
+    "each on": (("o", "p"), ("t", "u")),
+    "stacked": (("o", "p"), ("p", "t")),
+    "background": (("o", "x"), ("t", "x")),
+    "has, beside": (("o", "p"),),
+    "around": (("x", "many"),),
     "on top": (("o", "p"),),
     "with things": (("o", "t"), ("p", "t")),
     "gives": (("x", "y"),),
@@ -144,10 +189,11 @@ def scene(number: int) -> Scene:
     """The scene of that number."""
     rng = Random(f"scene {number}")  # noqa: S311 - repeatable, not secret
     x, y = rng.sample(_listed(_BEINGS), 2)
-    o, p, t = rng.sample(_listed(_THINGS), 3)
+    o, p, t, u = rng.sample(_listed(_THINGS), 4)
     a, b = rng.sample(_listed(_HELD), 2)
     kind = rng.choice(list(_TOLD))
-    parts = {part: _with_article(name, rng) for part, name in zip("xyoptab", (x, y, o, p, t, a, b), strict=True)}
+    parts = {part: _with_article(name, rng) for part, name in zip("xyoptuab", (x, y, o, p, t, u, a, b), strict=True)}
+    parts["many"] = rng.choice(["people", "children", "pigeons", "trees", "flowers", "cars", "balloons"])
     v, w = rng.sample(_INTRANSITIVE.split(), 2)
     verb = rng.choice(_TRANSITIVE.split()) if kind == "does" else v
     for name, forms in (("v", verb), ("w", w)):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headrace.cache.words import Reading, Relation
+    from headrace.cache.clauses import Relation
+    from headrace.cache.words import Reading
 
 _PLACES = {
     "on": "vertical",

@@ -37,6 +37,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_DOUBLED = re.compile(r'""(?=\w)|(?<=\w)""')
 _STRAIGHT = str.maketrans(
     {
         "\u2018": "'",
@@ -56,7 +57,7 @@ _SAYING = frozenset({"says", "saying", "reads", "titled", "labeled", "labelled",
 """After one of these a text may follow without quotes: its capitals matter."""
 _ENDING = frozenset(".,;:!?)")
 _BEFORE_CAPITAL = PUNCTUATION | {"of", "draw", "me", "generate", "create", "make", "show", "render", "produce", "please"}
-_INVARIANT = frozenset({"sheep", "fish", "deer", "moose", "aircraft", "series", "species"})
+_INVARIANT = frozenset({"sheep", "fish", "deer", "moose", "bison", "salmon", "squid", "aircraft", "spacecraft", "series", "species"})
 _DROPPED = PUNCTUATION | ARTICLES | AUXILIARIES
 _RELATIVES = frozenset({"that", "which", "who", "there"})
 _COUNTED = (
@@ -139,7 +140,7 @@ def tokens(text: str) -> list[str]:
     """Words, numbers, symbols, punctuation and quoted texts (in double quotes, verbatim); all else is lower case and spelt one way."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    text = text.translate(_STRAIGHT).replace('""', '"')
+    text = _DOUBLED.sub('"', text.translate(_STRAIGHT))
     found: list[str] = []
     says = False
     for match in _TOKEN.finditer(text):
@@ -242,7 +243,7 @@ def _request(words: Sequence[str], articles: set[int]) -> int:
     polite = False
     while place < len(words):
         word = words[place]
-        if word in _POLITE_FIRST and place not in articles:
+        if word in _POLITE_FIRST:
             said = next((phrase for phrase in _POLITE if tuple(words[place : place + len(phrase)]) == phrase), None)
             if said is None or not _wanted(said, words[place + len(said) :], wanted=place + len(said) in articles):
                 break

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from headrace.cache.clauses import Relation
 
-READINGS = 4_096
-"""So many prompts are kept as they were read."""
+READINGS, LONGEST_KEPT = 512, 2_000
+"""So many prompts are kept as they were read, and none of more characters: a reading takes 40 kB, and a long one 200."""
 _DETERMINING = frozenset({"number", "quantifier"})
 _CLAUSE_ENDS = frozenset({"while", "when", "where", "as", "but", "because", "so", "then", "though", "although", "whereas"})
 
@@ -59,11 +59,14 @@ class Reading:
     """Heads of the noun phrases, in order."""
 
 
-@lru_cache(maxsize=READINGS)
 def read(text: str) -> Reading:
     """Read a prompt, or remember how it was read."""
-    reader = _Reader()
-    return reader.read(text)
+    return _remembered(text) if len(text) <= LONGEST_KEPT else _Reader().read(text)
+
+
+@lru_cache(maxsize=READINGS)
+def _remembered(text: str) -> Reading:
+    return _Reader().read(text)
 
 
 class _Reader:

@@ -10,7 +10,7 @@ from headrace.cache.canonical import canonical, content, singular
 
 TEXT = (
     st.text()
-    | st.text(alphabet="ab s'\".,:-1 ()")
+    | st.text(alphabet="ab s'\".,:- ()")
     | st.lists(
         st.sampled_from(["please", "draw", "a", "the", "cat", "cats", "two", "is", "that", "of", "image", "me", "3", "&", "it's"])
     ).map(" ".join)
@@ -50,7 +50,7 @@ def test_what_only_asks_for_a_picture_and_how_it_is_written_does_not_count(said:
         ("the sign isn't red", "the sign is not red"),
         ("a sign “Stop”", 'a sign "Stop"'),
         ("it's raining", "it is raining"),
-        ("a sign ‹Stop›", 'a sign "Stop"'),
+        ("a sign \u2039Stop\u203a", 'a sign "Stop"'),
         ('a sign ""Stop""', 'a sign "Stop"'),
         ('a sign "Stop', 'a sign "Stop"'),
         ("A Cat On A Mat", "a cat on a mat"),
@@ -110,7 +110,7 @@ def test_two_ways_of_writing_the_same_are_one(one: str, other: str) -> None:
         ("would you like tea", "like tea"),
         ("a kindly old man", "an old man"),
         ("a sign that says OPEN", "a sign that says open"),
-        ("a sign ‹OPEN›", "a sign ‹open›"),
+        ("a sign \u2039OPEN\u203a", "a sign \u2039open\u203a"),
         ('a sign "OPEN', 'a sign "open'),
     ],
 )

@@ -124,6 +124,12 @@ def test_a_prompt_is_read_once() -> None:
     assert read("a cat that is read once") is read("a cat that is read once")
 
 
+def test_the_longest_prompts_are_not_kept() -> None:
+    text = "a cat that is read twice " * 100
+    assert read(text) == read(text)
+    assert read(text) is not read(text)
+
+
 @given(st.text())
 def test_any_text_can_be_read(text: str) -> None:
     assert read(text).text == text
