@@ -108,11 +108,8 @@ class Answers:
 
     async def _find(self, key: str, look_up: Callable[[str], Entry | None]) -> Entry | None:
         # Twice at most: behind a broken answer there is none, or one that somebody kept meanwhile.
-        self._look_up_anew()
         for _ in range(2):
-            entry = self._recent.get(key)
-            if entry is None or not self._store.young(entry):
-                entry = look_up(key)
+            entry = self._remembered(key) or look_up(key)
             if entry is None:
                 return None
             if await self._placed(entry.pictures):
@@ -125,6 +122,13 @@ class Answers:
                 self._recent.pop(known, None)
             await self._offload(self._store.drop, entry.number)
         return None
+
+    def _remembered(self, key: str) -> Entry | None:
+        if key not in self._recent:
+            return None
+        self._look_up_anew()
+        entry = self._recent.get(key)
+        return entry if entry is not None and self._store.young(entry) else None
 
     def _look_up_anew(self) -> None:
         # Somebody may have forgotten an answer, in this process or in another.

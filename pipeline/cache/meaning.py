@@ -46,7 +46,7 @@ _FEW = 500
 _A_ROUND = 2
 _SHORT = 100_000
 """Characters that they may have together: to read them takes a tenth of a second, on the event loop."""
-_AT_ONCE = 2 * BATCH
+_AT_ONCE = 4 * BATCH
 """Texts handed to the encoder at once, which sorts them by length."""
 
 

@@ -58,15 +58,15 @@ class Store:
 
     def get(self, key: str) -> Entry | None:
         """The answer under an exact key; None where there is none that is young."""
-        return self._find("e.key = ?", key)
+        return self._find("key = ?", key)
 
     def get_canonical(self, key: str) -> Entry | None:
         """The latest answer under a canonical key; None where there is none that is young."""
-        return self._find("e.id = (select id from entry where canonical = ? order by created desc limit 1)", key)
+        return self._find("canonical = ?", key)
 
     def get_number(self, number: int) -> Entry | None:
         """The answer of that number; None where it is gone, or no longer young."""
-        return self._find("e.id = ?", number)
+        return self._find("id = ?", number)
 
     def prompts(self, scope: str, limit: int) -> list[str]:
         """The prompts of a scope, at most so many."""
@@ -194,10 +194,12 @@ class Store:
 
     def _find(self, condition: str, value: str | int) -> Entry | None:
         with self._complaining("cache_unreadable"):
-            row = self._reading.execute(
-                f"{SELECT} where {condition} and e.created > ? group by e.id",
-                (value, self._oldest()),
-            ).fetchone()
+            # Most look-ups find nothing, and those shall be quick.
+            latest = f"select id from entry where {condition} and created > ? order by created desc limit 1"  # noqa: S608 - ours
+            found = self._reading.execute(latest, (value, self._oldest())).fetchone()
+            if found is None:
+                return None
+            row = self._reading.execute(f"{SELECT} where e.id = ? group by e.id", found).fetchone()
             return None if row is None else entry_of(*row)
         return None
 

@@ -341,7 +341,7 @@ def test_of_prompts_that_come_at_once_all_but_one_have_a_twin(house: Callable[..
                 for number in range(200):
                     nursery.start_soon(ask, number)
         assert sum(twin is None for twin in found) == 1
-        assert all(len(batch) <= 64 for batch in home.encoder.batches)
+        assert all(len(batch) <= module._AT_ONCE for batch in home.encoder.batches)
 
     run(test)
 
