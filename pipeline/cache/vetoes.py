@@ -68,7 +68,8 @@ class Veto:
 
 def veto(asked: Reading, known: Reading) -> Veto | None:
     """The first difference that forbids to show the picture of ``known`` for ``asked``."""
-    return _first(_ALL, asked, known)
+    # Some rules look from one side; whatever stands against a pair from either stands against it.
+    return _first(_ALL, asked, known) or _first(_ALL, known, asked)
 
 
 def gross_veto(asked: Reading, known: Reading) -> Veto | None:
