@@ -47,14 +47,15 @@ class Dedupe:
                     namespace = record.namespace or self._namespace
                     scope = scope_key(record.request, record.variation, namespace, self._api)
                     key = exact_key(scope, record.request.prompt)
-                    prompt = attrs.evolve(record, namespace=namespace, scope=scope, key=key)
-                    if prompt.cache is CacheMode.REFRESH:
+                    refresh = record.cache is CacheMode.REFRESH
+                    if not refresh and (hit := await self._hit(key)) is not None:
+                        tell_hit(record, hit)
+                        await sink.send(reused(record, hit))
+                        continue
+                    leads = not refresh and self._leads.lead(key)
+                    prompt = attrs.evolve(record, namespace=namespace, scope=scope, key=key, leads=(key,) if leads else ())
+                    if refresh or leads:
                         await sink.send(prompt)
-                    elif (hit := await self._hit(key)) is not None:
-                        tell_hit(prompt, hit)
-                        await sink.send(reused(prompt, hit))
-                    elif self._leads.lead(key):
-                        await sink.send(attrs.evolve(prompt, leads=(key,)))
                     else:
                         followers.start_soon(self._follow, prompt, key, sink)
 

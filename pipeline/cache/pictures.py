@@ -40,7 +40,9 @@ class Pictures:
 
     def known(self, pictures: Iterable[Picture], root: Path) -> bool:
         """Whether all of them lie whole below ``root`` already, as far as can be told without reading them."""
-        return all(self._remembered(root / picture.path, picture) for picture in pictures)
+        # Asked for every hit: to join paths as Path costs as much as the look.
+        folder = os.fspath(root)
+        return all(self._remembered(f"{folder}/{picture.path}", picture) for picture in pictures)
 
     def fetch(self, pictures: Iterable[Picture], root: Path) -> bool:
         """Place them from the cache below ``root``; False where one of them is missing or broken."""
@@ -115,7 +117,7 @@ class Pictures:
         self._whole[os.fspath(path)] = (stamp, found)
         return True
 
-    def _remembered(self, path: Path, picture: Picture) -> bool:
+    def _remembered(self, path: str | Path, picture: Picture) -> bool:
         known = self._whole.get(os.fspath(path))
         return known is not None and known[1] == picture.sha256 and known[0][0] == picture.bytes and known[0] == _stamp(path)
 
@@ -126,9 +128,9 @@ def _safe(picture: Picture) -> bool:
     return found is not None and found[2] == picture.sha256
 
 
-def _stamp(path: Path) -> _Stamp | None:
+def _stamp(path: str | Path) -> _Stamp | None:
     try:
-        found = path.lstat()
+        found = os.lstat(path)
     except (OSError, ValueError):
         return None
     if not stat.S_ISREG(found.st_mode):
