@@ -8,8 +8,8 @@ import attrs
 import numpy as np
 
 from headrace.cache.index import Index, sample_size
+from headrace.cache.judge import CANDIDATES
 from headrace.cache.keys import canonical_key, exact_key, scope_key
-from headrace.cache.meaning import CANDIDATES
 from headrace.cache.words import read
 from headrace.records import CacheMode
 

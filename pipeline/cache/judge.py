@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from headrace.cache.verifier import Verifier
     from headrace.cache.words import Reading
 
+CANDIDATES = 5
+"""The nearest one differs in what matters more often than not, and the right one may stand behind it."""
 FLOOR = 0.80
 """Below it next to nothing is the same picture."""
 _COMMON = 0.4

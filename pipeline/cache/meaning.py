@@ -20,6 +20,7 @@ import trio
 from headrace.cache.difference import difference
 from headrace.cache.encoder import BATCH, EncoderError
 from headrace.cache.events import tell_verdict
+from headrace.cache.judge import CANDIDATES
 from headrace.cache.vetoes import gross_veto
 from headrace.cache.words import read
 from headrace.log import log
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 BESIDE_S = 1.0
 """Seconds of work after which the encoder is loaded though nothing has needed it: a shorter run never pays for it."""
-CANDIDATES = 5
 _FEW = 500
 """Stored prompts of one scope that are compared by their words while there is no encoder; where there are more, prompts wait for it."""
 _A_ROUND = 2

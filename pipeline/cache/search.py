@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from headrace.cache.encoder import BATCH, EncoderError
+from headrace.cache.judge import CANDIDATES
 from headrace.cache.vectors import Vectors
 from headrace.cache.view import View
 from headrace.log import log
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from headrace.cache.encoder import Encoder
     from headrace.cache.view import Neighbour
 
-CANDIDATES = 5
-"""The nearest one differs in what matters more often than not, and the right one may stand behind it."""
 _FEW = 4 * BATCH
 _MATRIX = 2
 _LENGTH = 0.01
