@@ -3,8 +3,9 @@
     python benchmarks/throughput.py [--prompts 2000] [--at-once 16]
 
 Both talk to a server in another process that answers at once with pictures of about 20 KB. The bare loop reads the answers and throws
-them away; headrace decodes, checks, hashes and files them, keeps them in its cache and writes a line. The third row is a second run of
-the same prompts: everything from the cache. CPU is of the client's process with its threads, start-up left out.
+them away; headrace decodes, checks, hashes, syncs and files them, keeps them in its cache, writes a line, and has every step in its
+journal. The next rows are the same prompts again: in another folder, where everything comes from the cache, and in the same one, where it
+comes from the journal; the last one has no journal, and so syncs nothing. CPU is of the client's process with its threads, start-up left out.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import trio
 from loopback import loopback_api
 
 from headrace.assembly import open_race
+from headrace.journal.outputs import output_file
 from headrace.output import LineWriter
 from headrace.settings import Settings
 from headrace.simulator import SimulatedPool, SimulatorSettings
@@ -48,8 +50,10 @@ def main() -> int:
         given = (url, folder, options.prompts, options.at_once)
         rows = {
             "bare httpx": _apart(_bare, *given),
-            "headrace": _apart(_headrace, *given),
-            "headrace, all from the cache": _apart(_headrace, *given),
+            "headrace": _apart(_headrace, *given, "out", True),
+            "headrace, all from the cache": _apart(_headrace, *given, "again", True),
+            "headrace, all from the journal": _apart(_headrace, *given, "out", True),
+            "headrace without a journal": _apart(_headrace, url, f"{folder}/other", options.prompts, options.at_once, "out", False),
         }
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"{options.prompts} prompts, {options.at_once} at once")
@@ -94,7 +98,7 @@ async def _bare(url: str, folder: str, prompts: int, at_once: int) -> tuple[floa
         return _since(started)
 
 
-async def _headrace(url: str, folder: str, prompts: int, at_once: int) -> tuple[float, float]:
+async def _headrace(url: str, folder: str, prompts: int, at_once: int, out: str, journal: bool) -> tuple[float, float]:
     settings = Settings.from_dict(
         {
             "request": REQUEST,
@@ -102,14 +106,20 @@ async def _headrace(url: str, folder: str, prompts: int, at_once: int) -> tuple[
             "pool": [{"name": "bench", "max_concurrency": at_once}],
             "key": [{"name": "bench", "pool": "bench", "env": "BENCH_KEY"}],
             "cache": {"dir": f"{folder}/cache", "policy": "exact"},
-            "run": {"out_dir": f"{folder}/out"},
+            "run": {"out_dir": f"{folder}/{out}", "journal": journal},
         },
     )
     async with open_race(settings, environ={"BENCH_KEY": "sk-bench"}) as race:
-        writer = LineWriter(Path(folder) / "lines.jsonl", race.primary.gate.changed)
+        path = Path(folder) / out / "lines.jsonl"
+        writer = LineWriter(path, race.primary.gate.changed)
+        file = None if race.journal is None else output_file(race.journal, path, writer.handle, "benchmark")
+        writer.start(file, race.disk)
         started = _clocks()
-        async with race.results([f"print number {number}" for number in range(prompts)], write=writer.write) as results:
+        texts = [f"print number {number}" for number in range(prompts)]
+        async with race.results(texts, write=writer.write, output=file) as results:
             statuses = {result.status.value async for result in results}
+        if race.journal is not None:
+            await race.journal.writer.durable()
         measured = _since(started)
         writer.close()
     if statuses != {"ok"}:

@@ -14,8 +14,10 @@ import trio
 from headrace.admission.gate import Admitted
 from headrace.admission.pool import Cost
 from headrace.admission.retry import Action, RetryPolicy, action
+from headrace.chaos import point
+from headrace.files import place
 from headrace.models import catalogue
-from headrace.provider.body import save
+from headrace.provider.body import Saved, save
 from headrace.provider.failures import problem_of
 from headrace.records import Answer, Failure, Kind, Problem, Strategy, Trail
 
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
 
     from headrace.admission.gate import Gate, Permit
     from headrace.budget import Purse
-    from headrace.offload import Offload
+    from headrace.disk import Disk
+    from headrace.journal.journal import Intent, Journal
     from headrace.provider.client import Client
     from headrace.provider.failures import Reply
     from headrace.provider.memory import ByteBudget
-    from headrace.records import Estimated, Picture, Request, Usage
+    from headrace.records import Estimated, Request
 
 OK = 200
 SMALL_BODY = 2**17
@@ -48,8 +51,10 @@ class Api:
     root: Path
     """Where picture files go."""
     memory: ByteBudget
-    offload: Offload
+    disk: Disk
     random: Random
+    journal: Journal | None = None
+    """Where a call is written down before it is made."""
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
 
     async def admit(self, estimated: Estimated, trail: Trail | None = None) -> Admitted | Failure:
@@ -74,7 +79,7 @@ class Api:
         attempts, spoilt_usd = before.attempts, before.spoilt_usd
         while True:
             started = trio.current_time()
-            outcome = await self._attempt(permit, estimated.request)
+            outcome = await self._attempt(permit, estimated)
             ended = trio.current_time()
             counted = not isinstance(outcome, Problem) or action(outcome.kind) in (Action.RETRY, Action.GIVE_UP)
             attempts += counted
@@ -82,7 +87,7 @@ class Api:
                 spoilt_usd += estimated.cost_usd or 0.0
             trail = Trail(permit.key, attempts, waited_s, latency_s=ended - started, spoilt_usd=spoilt_usd)
             if not isinstance(outcome, Problem):
-                return _answer(estimated, strategy, trail, *outcome)
+                return _answer(estimated, strategy, trail, outcome)
             delay = self._delay(outcome, attempts - before.attempts, permit)
             if delay is not None and outcome.billed:
                 short = purse.reserve(estimated.prompt.seq, spoilt_usd + (estimated.cost_usd or 0.0))
@@ -97,31 +102,48 @@ class Api:
                 return Failure(prompt=estimated.prompt, estimated=estimated, problem=following, trail=trail)
             permit = following
 
-    async def _attempt(self, permit: Permit, request: Request) -> tuple[tuple[Picture, ...], Usage | None] | Problem:
+    async def _attempt(self, permit: Permit, estimated: Estimated) -> Saved | Problem:
+        try:
+            intent = await self._intent(permit, estimated)
+        except BaseException:
+            permit.released()
+            raise
         try:
             with self.memory.lease() as lease:
-                outcome: tuple[tuple[Picture, ...], Usage | None] | Problem
-                reply = await self.clients[permit.key].post(request, lease)
+                outcome: Saved | Problem
+                request_id = None if intent is None else intent.request_id
+                reply = await self.clients[permit.key].post(estimated.request, lease, request_id)
+                point("answered")
                 if isinstance(reply, Problem):
                     outcome = reply
                 elif reply.status == OK:
-                    outcome = await self._save(reply, request)
+                    outcome = await self._save(reply, estimated.request)
                 else:
                     outcome = problem_of(reply)
         except BaseException:
-            # The call may have been counted and paid: its charge stays.
+            # The call may have been counted and paid: its charge stays, and in the journal it is in doubt.
             permit.failed(Problem(kind=Kind.INTERRUPTED, message="cancelled during the call"))
             raise
         if isinstance(outcome, Problem):
             permit.failed(outcome)
+            if self.journal is not None and intent is not None:
+                self.journal.failed(intent, outcome)
         else:
-            permit.succeeded(outcome[1])
+            permit.succeeded(outcome.usage)
         return outcome
 
-    async def _save(self, reply: Reply, request: Request) -> tuple[tuple[Picture, ...], Usage | None] | Problem:
-        if len(reply.body) <= SMALL_BODY:
-            return save(reply, request, self.root)
-        return await self.offload(save, reply, request, self.root)
+    async def _intent(self, permit: Permit, estimated: Estimated) -> Intent | None:
+        item = estimated.prompt.item
+        if self.journal is None or item is None:
+            return None
+        return await self.journal.intend(item, permit.key, estimated.cost_usd)
+
+    async def _save(self, reply: Reply, request: Request) -> Saved | Problem:
+        saved = await self.disk.write(save, reply, request, self.root, here=len(reply.body) <= SMALL_BODY)
+        if self.journal is not None or isinstance(saved, Problem):
+            return saved  # the journal places many at once
+        place(saved.parts, durable=False)
+        return attrs.evolve(saved, parts=())
 
     def _delay(self, problem: Problem, attempts: int, permit: Permit) -> float | None:
         wanted = action(problem.kind)
@@ -137,15 +159,16 @@ def _cost(estimated: Estimated) -> Cost:
     return Cost(images=estimated.request.n, tokens=estimated.tokens)
 
 
-def _answer(estimated: Estimated, strategy: Strategy, trail: Trail, pictures: tuple[Picture, ...], usage: Usage | None) -> Answer:
-    model = catalogue().model(estimated.request.model)
+def _answer(estimated: Estimated, strategy: Strategy, trail: Trail, saved: Saved) -> Answer:
+    model, usage = catalogue().model(estimated.request.model), saved.usage
     cost = estimated.cost_usd if usage is None else model.cost_usd(usage.input_tokens, usage.output_tokens)
     return Answer(
         prompt=estimated.prompt,
         request=estimated.request,
         strategy=strategy,
-        pictures=pictures,
+        pictures=saved.pictures,
         usage=usage,
         cost_usd=cost,
         trail=trail,
+        parts=saved.parts,
     )

@@ -18,11 +18,14 @@ from headrace.admission.pool import Pool
 from headrace.api import Api
 from headrace.budget import Budget
 from headrace.caching import open_cache
+from headrace.disk import Disk
 from headrace.endpoints import alternative_endpoint, primary_endpoint
 from headrace.errors import OutputError, UsageError
 from headrace.files import private_folder
 from headrace.flow import flow
 from headrace.items import iterate
+from headrace.journal.journal import open_journal
+from headrace.journal.line import journal_line
 from headrace.offload import Threads
 from headrace.outcome import Results
 from headrace.owners import room, simulated_app
@@ -37,6 +40,7 @@ from headrace.stages.fallback import Fallback
 from headrace.stages.fetch import Fetch
 from headrace.stages.intake import Intake
 from headrace.stages.order import Order
+from headrace.stages.recall import Recall
 from headrace.stages.semantic import Semantic
 from headrace.stages.settle import Settle
 from headrace.stages.sink import Sink
@@ -51,6 +55,9 @@ if TYPE_CHECKING:
     from headrace.caching import Cache
     from headrace.endpoints import Endpoint
     from headrace.flow import Flow, Running
+    from headrace.journal.journal import Journal
+    from headrace.journal.line import JournalLine
+    from headrace.journal.outputs import OutputFile
     from headrace.offload import Offload
     from headrace.records import Problem, Prompt, Result
     from headrace.settings import Settings
@@ -70,6 +77,8 @@ class Race:
     primary: Api
     alternative: Api | None
     cache: Cache | None
+    journal: Journal | None
+    disk: Disk
     refuse_retired: bool
     max_in_flight: int
     budget: Budget
@@ -84,8 +93,11 @@ class Race:
         *,
         format: str = "auto",  # noqa: A002 - the contract's name
         write: Callable[[Sequence[Result]], Awaitable[None]] | None = None,
+        output: OutputFile | None = None,
     ) -> AsyncIterator[Results]:
         """Run one line over ``items``: texts, mappings of the input contract, or :class:`headrace.lines.Line`.
+
+        ``write`` gets the results before the caller does; those whose line ``output`` has already are marked as written.
 
         Raises:
             UsageError: ``items`` is one prompt in place of many.
@@ -99,13 +111,19 @@ class Race:
             intake, sink = Intake(pulled, PromptReader(self.settings.request, format), slots), Sink(slots, write)
             leads = None if self.cache is None else stack.enter_context(self.cache.in_flight.line())
             purse = stack.enter_context(self.budget.line())
-            running = await stack.enter_async_context(self._line(intake, leads, purse).then(sink).open())
+            journal = None
+            if self.journal is not None:
+                number = None if output is None else output.number
+                journal = await stack.enter_async_context(journal_line(self.journal, self.url, number))
+            running = await stack.enter_async_context(self._line(intake, leads, purse, journal).then(sink).open())
             self._lines.add(running)
             stack.callback(self._lines.remove, running)
             yield Results(running, intake, sink, lambda: self.stopped)
 
-    def _line(self, intake: Intake, leads: Leads | None, purse: Purse) -> Flow[Result]:
+    def _line(self, intake: Intake, leads: Leads | None, purse: Purse, journal: JournalLine | None) -> Flow[Result]:
         prompts: Flow[Prompt | Result] = flow(intake)
+        if journal is not None:
+            prompts = prompts.then(Recall(journal, purse))
         answers = None
         if self.cache is not None and leads is not None:
             answers = self.cache.answers
@@ -117,7 +135,7 @@ class Race:
             .then(Admission(self.primary, purse))
             .then(Fetch(self.primary, purse))
             .then(Fallback(self._ladder(purse)))
-            .then(Settle(answers, leads, purse, self._stop))
+            .then(Settle(answers, leads, purse, self._stop, journal))
         )
         return settled.then(Order()) if self.settings.run.ordered else settled
 
@@ -154,6 +172,8 @@ async def open_race(
     offload: Offload | None = None,
     app: Any = None,
     encoder: Encoder | None = None,
+    random: Random | None = None,
+    fresh: bool = False,
 ) -> AsyncIterator[Race]:
     """Open what the lines of one run share.
 
@@ -163,9 +183,11 @@ async def open_race(
         offload: where blocking work goes; threads by default.
         app: an ASGI application to call instead of the network; the embedded simulator where settings ask for it.
         encoder: what the cache compares prompts with; by default what the settings name.
+        random: what spreads retries; a seeded one makes a simulation repeatable.
+        fresh: forget what the journal of the output folder has.
 
     Raises:
-        UsageError: a key, a folder, a model or a limit cannot be used.
+        UsageError: a key, a folder, a model or a limit cannot be used, or another process works in the output folder.
     """
     root = _folder(Path(settings.run.out_dir))
     endpoint, other = primary_endpoint(settings, environ), None
@@ -175,18 +197,26 @@ async def open_race(
     if app is None and settings.run.simulate:
         app = simulated_app(owners)
     async with AsyncExitStack() as stack:
+        disk = Disk(offload or Threads(DISK_THREADS))
+        journal = None
+        if settings.run.journal:
+            journal = stack.enter_context(open_journal(root, disk, fresh=fresh, hold=settings.run.in_doubt == "hold"))
         cache = open_cache(settings, root, offload, encoder, stack)
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)
-        memory, disk = ByteBudget(BODIES), offload or Threads(DISK_THREADS)
+        memory = ByteBudget(BODIES)
+        jitter = random or Random()  # noqa: S311 - no secret
 
         def api(endpoint: Endpoint) -> Api:
-            gate, clients = Gate(_pools(endpoint)), _clients(endpoint, app)
+            gate, clients = Gate(_pools(endpoint), settings.run.max_wait_s), _clients(endpoint, app)
             for client in clients.values():
                 stack.push_async_callback(client.aclose)
             services.start_soon(gate.run)
-            return Api(gate=gate, clients=clients, root=root, memory=memory, offload=disk, random=Random())  # noqa: S311 - jitter
+            disk.guard(gate)
+            return Api(gate=gate, clients=clients, root=root, memory=memory, disk=disk, journal=journal, random=jitter)
 
+        if journal is not None:
+            services.start_soon(journal.writer.run)
         if cache is not None:
             services.start_soon(cache.answers.run)
             if cache.meaning is not None:
@@ -197,10 +227,15 @@ async def open_race(
             primary=api(endpoint),
             alternative=None if other is None else api(other),
             cache=cache,
+            journal=journal,
+            disk=disk,
             refuse_retired=endpoint.vendors_own,
             max_in_flight=settings.run.max_in_flight or room([owner.limits for owner in owners]),
             budget=Budget(settings.run.max_cost_usd),
         )
+        if journal is not None:
+            # Here there is time to wait for room on a full disk; behind the end there is none.
+            await journal.writer.durable()
 
 
 def _pools(endpoint: Endpoint) -> list[Pool]:

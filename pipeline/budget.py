@@ -48,6 +48,10 @@ class Purse:
         self._budget.spent_usd += cost_usd or 0.0
         self._budget.reserved_usd -= self._reserved.pop(seq, 0.0)
 
+    def before(self, cost_usd: float) -> None:
+        """What earlier runs have spent on a prompt of this line: the budget is that of the whole job."""
+        self._budget.spent_usd += cost_usd
+
     def __enter__(self) -> Self:
         return self
 

@@ -39,6 +39,10 @@ class OutputError(HeadraceError):
     exit_code = 74
 
 
+class UnsyncedError(OutputError):
+    """The disk took something and could not keep it: nothing more is written there, and no picture is paid for."""
+
+
 def lone(error: BaseException) -> BaseException:
     """The error itself where a group holds nothing else: a caller catches what it knows by name."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:

@@ -1,11 +1,21 @@
-"""Folders that only their owner can look into."""
+"""Folders that only their owner can look into, and files that are whole under their final name or not there."""
 
 from __future__ import annotations
 
+import os
+import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from headrace.chaos import point
+from headrace.errors import OutputError, UnsyncedError
+from headrace.records import Part
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+PART = ".part"
 
 
 def private_folder(path: Path) -> None:
@@ -18,3 +28,90 @@ def private_folder(path: Path) -> None:
     for folder in (*reversed(path.parents), path):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
+            # A power cut must not take a folder along in which files are safe.
+            _sync_path(folder.parent)
+
+
+def write_part(final: Path, data: bytes) -> Part:
+    """Write what is to become the file ``final``, beside it.
+
+    Raises:
+        OutputError: it cannot be written; nothing is left of it.
+    """
+    part = Part(final.with_name(f".{secrets.token_hex(8)}{PART}"), final)
+    try:
+        handle = _create(part.path)
+        try:
+            with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                file.write(data)
+        except BaseException:
+            part.path.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"{final} cannot be written: {error.strerror}") from error
+    point("picture_written")
+    return part
+
+
+def place(parts: Iterable[Part], *, durable: bool) -> None:
+    """Give written files their final names; with ``durable`` they and their names outlive a power cut when this returns.
+
+    It may be called again with the same parts after it failed: those that have their names keep them.
+
+    Raises:
+        UnsyncedError: nobody knows what is on the disk.
+        OutputError: one cannot be placed.
+    """
+    folders = set()
+    for part in parts:
+        folders.add(part.final.parent)
+        try:
+            if durable:
+                _sync_path(part.path)
+            part.path.replace(part.final)
+        except FileNotFoundError:
+            if not part.final.is_file():
+                raise OutputError(f"{part.final} was removed while it was written") from None
+        except OSError as error:
+            raise OutputError(f"{part.final} cannot be written: {error.strerror}") from error
+    point("picture_placed")
+    if durable:
+        for folder in folders:
+            _sync_path(folder)
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove what a process that was killed left half written below a folder of pictures."""
+    for path in folder.glob(f"*/.*{PART}"):
+        with suppress(OSError):
+            path.unlink()
+
+
+def sync(handle: int, name: str) -> None:
+    """What was written through ``handle`` is on the disk when this returns.
+
+    Raises:
+        UnsyncedError: nobody knows what is on the disk: a failed fsync forgets what it could not write, and must not be tried again
+            (PostgreSQL's fsyncgate, 2018).
+    """
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        raise UnsyncedError(f"{name} may be incomplete on the disk: fsync failed: {error.strerror}") from error
+
+
+def _sync_path(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sync(handle, str(path))
+    finally:
+        os.close(handle)
+
+
+def _create(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        private_folder(path.parent)
+        return os.open(path, flags, 0o600)

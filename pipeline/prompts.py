@@ -110,6 +110,7 @@ class PromptReader:
         return Prompt(
             seq=seq,
             id=str(seq if line.id is None else line.id),
+            named=line.id is not None,
             request=Request(prompt=line.prompt, **(self._defaults | asked)),
             cache=CacheMode(line.cache),
             variation=line.variation,
@@ -145,7 +146,8 @@ def _identity(document: Any) -> tuple[str | None, str | None]:
         return None, None
     name, prompt = document.get("id"), document.get("prompt")
     usable = type(name) is str or (type(name) is int and abs(name) < 10**100)
-    return (str(name) if usable else None), (prompt[:_SHOWN] if isinstance(prompt, str) else None)
+    # Half of a surrogate pair can be said in JSON, and in no file.
+    return (str(name).encode("utf-8", "replace").decode() if usable else None), (prompt[:_SHOWN] if isinstance(prompt, str) else None)
 
 
 def _finite(text: str) -> float:

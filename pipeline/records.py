@@ -9,9 +9,12 @@ One file for all of them, though it is a long one: what flows can be read here f
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Status(StrEnum):
@@ -65,8 +68,10 @@ class Kind(StrEnum):
     TIMEOUT = "timeout"
     BAD_ANSWER = "bad_answer"
     NO_POOL = "no_pool"
+    WAITED_TOO_LONG = "waited_too_long"
     OVER_BUDGET = "over_budget"
     INTERRUPTED = "interrupted"
+    IN_DOUBT = "in_doubt"
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +113,10 @@ class Prompt:
     """Asks for the n-th different picture of the same request."""
     metadata: Any = None
     """The caller's own columns: returned untouched."""
+    named: bool = False
+    """Whether the caller gave the id."""
+    item: int | None = None
+    """Its number in the journal, where one is kept."""
     namespace: str | None = None
     """The caller's own separation in the cache; the settings' where absent."""
     scope: str | None = None
@@ -160,6 +169,8 @@ class Problem:
     """Seconds that the API asked to wait."""
     billed: bool = False
     """True where a picture was made and is billed, and yet none can be used."""
+    uncertain: bool = False
+    """True where nobody knows whether a picture was made and billed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -173,6 +184,14 @@ class Picture:
     width: int
     height: int
     bytes: int
+
+
+@attrs.frozen
+class Part:
+    """A written picture file that does not have its final name yet."""
+
+    path: Path
+    final: Path
 
 
 @attrs.frozen
@@ -238,6 +257,8 @@ class Answer:
     trail: Trail
     match: Match | None = None
     """Whose pictures they are, where they were made for another prompt."""
+    parts: tuple[Part, ...] = ()
+    """Picture files that do not have their final names yet."""
 
 
 @attrs.frozen(kw_only=True)
@@ -277,6 +298,12 @@ class Result:
     match: Match | None = None
     error: Problem | None = None
     metadata: Any = None
+    item: int | None = None
+    """Its number in the journal, where one is kept."""
+    recalled: bool = False
+    """Whether an earlier run made it."""
+    written: bool = False
+    """Whether the output file has its line already."""
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of the output contract: every key is there, absent values are None."""

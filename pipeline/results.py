@@ -9,7 +9,7 @@ from headrace.records import Failure, Hit, Kind, Match, Result, Status, Strategy
 if TYPE_CHECKING:
     from headrace.records import Answer, Picture, Problem, Prompt, Request
 
-_SKIPPED = frozenset({Kind.NO_POOL, Kind.OVER_BUDGET, Kind.INTERRUPTED})
+_SKIPPED = frozenset({Kind.NO_POOL, Kind.OVER_BUDGET, Kind.INTERRUPTED, Kind.IN_DOUBT})
 
 
 def answered(answer: Answer) -> Result:
@@ -68,6 +68,7 @@ def failed(prompt: Prompt, failure: Failure) -> Result:
         cost_usd=paid(failure) if mine else 0.0,
         error=failure.problem,
         metadata=prompt.metadata,
+        item=prompt.item,
     )
 
 
@@ -96,5 +97,6 @@ def _ok(prompt: Prompt, strategy: Strategy, pictures: tuple[Picture, ...], made:
         size=made.size,
         quality=made.quality,
         metadata=prompt.metadata,
+        item=prompt.item,
         **more,
     )

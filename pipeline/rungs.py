@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ENDS_IN_THE_TRUTH = frozenset({Kind.NO_POOL, Kind.MODEL_NOT_FOUND})
 """A run in which no key or no model works has to say so, and not to hand out similar pictures."""
-_LESS_WORK_HELPS = frozenset({Kind.SERVER_ERROR, Kind.OVERLOADED, Kind.TIMEOUT, Kind.BAD_ANSWER, Kind.TOO_LARGE})
+_LESS_WORK_HELPS = frozenset({Kind.SERVER_ERROR, Kind.OVERLOADED, Kind.TIMEOUT, Kind.BAD_ANSWER, Kind.TOO_LARGE, Kind.WAITED_TOO_LONG})
 
 
 class Rung(Protocol):

@@ -192,6 +192,12 @@ class RunSettings:
     """Prompts between being read and being emitted; absent: what the limits can keep busy."""
     ordered: bool = False
     max_cost_usd: float | None = attrs.field(default=None, validator=at_least(0))
+    max_wait_s: float = attrs.field(default=3600.0, validator=at_least(1))
+    """A prompt that no pool can start within so many seconds fails with the reason; a queue that moves on is no such wait."""
+    journal: bool = False
+    """Whether the output folder has a journal, by which a run that was killed goes on; ``headrace run`` always keeps one."""
+    in_doubt: str = attrs.field(default="retry", validator=one_of("retry", "hold"))
+    """What a kill left between a call and its answer is asked again, or left alone: it may have been paid."""
     simulate: bool = False
     """Use the embedded simulator: nothing is sent anywhere and nothing costs anything."""
 

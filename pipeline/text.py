@@ -1,16 +1,48 @@
-"""Foreign text made fit for one line of a terminal or a log."""
+"""Foreign text made fit for one line of a terminal or a log, and without the keys of this process."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakValueDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
 
 LONGEST = 500
+SHORTEST_HIDDEN = 8
+"""Characters from which a key is looked for: the stand-in of a local server may be ``any``, and words would go with it."""
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 _KEY_LIKE = re.compile(r"\b(?:sk|sess)-[A-Za-z0-9_*.-]{4,}")
 
 
+class Hidden(Protocol):
+    """A text that must not be shown."""
+
+    def reveal(self) -> str:
+        """The text."""
+        ...
+
+
+_hidden: MutableMapping[int, Hidden] = WeakValueDictionary()
+
+
+def hide(secret: Hidden) -> None:
+    """Keep this text out of everything that is cleaned, for as long as the secret lives."""
+    _hidden[id(secret)] = secret
+
+
+def masked(text: str) -> str:
+    """No key: none that is in use, whatever it looks like, and nothing else that looks like one."""
+    # Longest first: one key may be the start of another. A copy, because another thread may add one meanwhile.
+    for key in sorted((secret.reveal() for secret in [*_hidden.values()]), key=len, reverse=True):
+        if len(key) >= SHORTEST_HIDDEN:
+            text = text.replace(key, "***")
+    return _KEY_LIKE.sub("***", text)
+
+
 def clean(text: str, longest: int = LONGEST) -> str:
-    """No controls, no change of direction, nothing that looks like a key, at most ``longest`` characters."""
-    text = _KEY_LIKE.sub("***", _CONTROLS.sub(" ", text)).strip()
+    """No controls, no change of direction, no key, at most ``longest`` characters."""
+    text = masked(_CONTROLS.sub(" ", text)).strip()
     return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from headrace.records import Answer, Result
     from headrace.rungs import Rung
 
-_UNTRIED = frozenset({Kind.NO_POOL, Kind.TOO_LARGE})
+_UNTRIED = frozenset({Kind.NO_POOL, Kind.TOO_LARGE, Kind.WAITED_TOO_LONG})
 
 
 class Fallback:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from headrace.budget import Purse
     from headrace.cache.answers import Answers
     from headrace.cache.in_flight import Leads
+    from headrace.journal.line import JournalLine
     from headrace.records import Problem
 
 _ENDS_THE_RUN = frozenset({Kind.NO_POOL, Kind.OVER_BUDGET})
@@ -30,13 +31,22 @@ class Settle:
         leads: this line's part in the keys in flight; None where nothing is shared.
         purse: what was set aside and spent.
         stop: called with the problem when it is one that the whole run shares.
+        journal: this line's part in the journal; None where none is kept.
     """
 
-    def __init__(self, answers: Answers | None, leads: Leads | None, purse: Purse, stop: Callable[[Problem], None]) -> None:
+    def __init__(
+        self,
+        answers: Answers | None,
+        leads: Leads | None,
+        purse: Purse,
+        stop: Callable[[Problem], None],
+        journal: JournalLine | None = None,
+    ) -> None:
         self._answers = answers
         self._leads = leads
         self._purse = purse
         self._stop = stop
+        self._journal = journal
 
     async def run(self, source: MemoryReceiveChannel[Answer | Failure | Result], sink: MemorySendChannel[Result]) -> None:
         """One record in, one result out.
@@ -58,15 +68,20 @@ class Settle:
             result = failed(record.prompt, record)
         else:
             result = record
+        if self._journal is not None and not isinstance(record, Answer):
+            self._journal.ended(result)
         if not isinstance(record, Result) and self._leads is not None:
             for key in record.prompt.leads:
                 self._leads.land(key, shared(record) if isinstance(record, Answer) else record)
         await sink.send(result)
 
     async def _answered(self, answer: Answer) -> Result:
-        prompt = answer.prompt
+        prompt, result = answer.prompt, answered(answer)
         self._purse.settle(prompt.seq, paid(answer))
+        if self._journal is not None:
+            # First of all, and to the disk: what is paid for must not be paid for again.
+            await self._journal.answered(result, answer.cost_usd, answer.parts)
         # What a fallback made is not what the key asked for.
         if self._answers is not None and answer.strategy is Strategy.PRIMARY:
             await self._answers.keep(prompt, answer)
-        return answered(answer)
+        return result

@@ -58,6 +58,11 @@ class Bucket:
                     return max(start, charge.at + self._window)
         return start
 
+    def latest(self, now: float) -> float:
+        """When a request may start at the latest, of whatever cost up to the limit."""
+        self._forget(now)
+        return max(now, self._due - self._tolerance, self._log[-1].at + self._window if self._log else now)
+
     def take(self, cost: float, now: float) -> Charge:
         """Book a request that starts now."""
         if self._tolerance:

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from headrace.admission.pool import Cost
+from headrace.admission.verdict import verdict
 from headrace.log import log
-from headrace.records import Kind, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from headrace.admission.pool import Booking, Cost, Pool, PoolStatistics
-    from headrace.records import Estimated, Usage
+    from headrace.admission.pool import Booking, Pool, PoolStatistics
+    from headrace.records import Estimated, Problem, Usage
 
 
 class Permit:
@@ -43,20 +44,20 @@ class Permit:
     def succeeded(self, usage: Usage | None) -> None:
         """A picture came."""
         if (booking := self._close()) is not None:
-            self._pool.succeeded(booking, usage, trio.current_time())
+            now = trio.current_time()
+            before = self._pool.state(now)
+            self._pool.succeeded(booking, usage, now)
+            self._tell_change(before, self._pool.state(now))
             self._gate.changed()
 
     def failed(self, problem: Problem) -> None:
         """No picture came."""
         if (booking := self._close()) is not None:
-            before = self._pool.statistics(trio.current_time()).state
-            self._pool.failed(booking, problem, trio.current_time())
-            after = self._pool.statistics(trio.current_time()).state
+            now = trio.current_time()
+            before = self._pool.state(now)
+            self._pool.failed(booking, problem, now)
             log.info("call_failed", pool=self._pool.name, key=self.key, kind=problem.kind.value, status=problem.status)
-            if after.partition(" ")[0] != before.partition(" ")[0]:
-                # A pause is the course of things; what ends or holds back a pool is not.
-                level = logging.INFO if after.startswith(("paused", "ready")) else logging.WARNING
-                log.log(level, "pool_changed", pool=self._pool.name, key=self.key, state=after)
+            self._tell_change(before, self._pool.state(now))
             self._gate.changed()
 
     def released(self) -> None:
@@ -64,6 +65,12 @@ class Permit:
         if (booking := self._close()) is not None:
             self._pool.released(booking)
             self._gate.changed()
+
+    def _tell_change(self, before: str, after: str) -> None:
+        if after.partition(" ")[0] != before.partition(" ")[0]:
+            # A pause is the course of things; what ends or holds back a pool is not.
+            level = logging.INFO if after.startswith(("paused", "ready")) else logging.WARNING
+            log.log(level, "pool_changed", pool=self._pool.name, key=self.key, state=after)
 
     def _close(self) -> Booking | None:
         booking, self._booking = self._booking, None
@@ -88,13 +95,22 @@ class _Waiter:
 
 
 class Gate:
-    """Admits requests to the pools of one API, each as early as any pool allows."""
+    """Admits requests to the pools of one API, each as early as any pool allows.
 
-    def __init__(self, pools: Sequence[Pool]) -> None:
+    Args:
+        pools: whose limits there are.
+        max_wait_s: a request that every pool would keep waiting for longer is told so at once.
+    """
+
+    def __init__(self, pools: Sequence[Pool], max_wait_s: float = math.inf) -> None:
         self.pools = tuple(pools)
+        self._max_wait_s = max_wait_s
         self._queue: OrderedDict[int, _Waiter] = OrderedDict()
         self._timer = trio.CancelScope()
         self._living = len(self.pools)
+        self._largest = Cost(0, 0, 0)
+        """Images, tokens and requests, each the most that anybody ever asked for."""
+        self._held: str | None = None
 
     async def run(self) -> None:
         """Wake up when the next waiting request is due; runs until cancelled, beside whatever uses the gate."""
@@ -105,11 +121,12 @@ class Gate:
             self.changed()
 
     async def acquire(self, cost: Cost) -> Permit | Problem:
-        """Wait for leave to make one call; a :class:`Problem` where no pool will ever give it."""
-        if (problem := self._hopeless(cost)) is not None:
+        """Wait for leave to make one call; a :class:`Problem` where no pool will give it, or not within ``max_wait_s``."""
+        if (problem := verdict(self.pools, cost, trio.current_time(), self._patience_s)) is not None:
             return problem
         waiter = _Waiter(cost)
         self._queue[id(waiter)] = waiter
+        self._largest = Cost(*map(max, attrs.astuple(self._largest), attrs.astuple(cost)))
         try:
             self.changed()
             await waiter.woken.wait()
@@ -123,30 +140,51 @@ class Gate:
         assert waiter.outcome is not None  # noqa: S101 - set before the event
         return waiter.outcome
 
+    def hold(self, reason: str) -> None:
+        """Let nothing in until :meth:`resume`; whoever waits goes on waiting, for as long as it takes."""
+        self._held = reason
+        self.changed()
+
+    def resume(self) -> None:
+        """Let in again what the limits allow."""
+        self._held = None
+        self.changed()
+
     def changed(self) -> None:
-        """Let in whoever can start now, and set the alarm for the next."""
+        """Let in whoever can start now, tell whoever waits in vain, and set the alarm for the next."""
         now = trio.current_time()
+        self._tell(now)
         granted, wake_at = self._assign(now)
+        while granted:
+            for waiter, permit in granted:
+                self._wake(waiter, permit)
+            # What was let in keeps others waiting longer, and who leaves for that may have kept a pool from those behind.
+            granted = []
+            if self._tell(now):
+                granted, wake_at = self._assign(now)
         self._timer.deadline = wake_at
-        for waiter, outcome in granted:
-            waiter.outcome = outcome
-            waiter.woken.set()
 
     def statistics(self) -> tuple[PoolStatistics, ...]:
         """The books of every pool as they are now."""
         now = trio.current_time()
-        return tuple(pool.statistics(now) for pool in self.pools)
+        books = tuple(pool.statistics(now) for pool in self.pools)
+        if self._held is None:
+            return books
+        return tuple(attrs.evolve(each, state=f"held: {self._held}") for each in books)
 
-    def _assign(self, now: float) -> tuple[list[tuple[_Waiter, Permit | Problem]], float]:
-        granted: list[tuple[_Waiter, Permit | Problem]] = list(self._told())
-        told = {id(waiter) for waiter, _ in granted}
+    @property
+    def _patience_s(self) -> float:
+        return self._max_wait_s if self._held is None else math.inf
+
+    def _assign(self, now: float) -> tuple[list[tuple[_Waiter, Permit]], float]:
+        granted: list[tuple[_Waiter, Permit]] = []
         wake_at = math.inf
-        free = [pool for pool in self.pools if pool.has_room]
+        free = [pool for pool in self.pools if pool.has_room and self._held is None]
         for waiter in self._queue.values():
             if not free:
                 break
             fitting = [pool for pool in free if pool.too_large(waiter.cost) is None]
-            if not fitting or id(waiter) in told:
+            if not fitting:
                 continue
             starts = [(pool.earliest(waiter.cost, now), pool) for pool in fitting]
             earliest, pool = min(starts, key=lambda start: start[0])
@@ -158,25 +196,23 @@ class Gate:
             granted.append((waiter, Permit(self, pool, pool.take(waiter.cost, now))))
             if not pool.has_room:
                 free.remove(pool)
-        for waiter, _ in granted:
-            del self._queue[id(waiter)]
         return granted, wake_at
 
-    def _told(self) -> Iterator[tuple[_Waiter, Problem]]:
-        # Whether anybody waits in vain can change only when a pool dies.
-        living = sum(pool.alive for pool in self.pools)
-        if living != self._living:
-            self._living = living
-            for waiter in self._queue.values():
-                if (problem := self._hopeless(waiter.cost)) is not None:
-                    yield waiter, problem
-
-    def _hopeless(self, cost: Cost) -> Problem | None:
+    def _tell(self, now: float) -> bool:
+        """Tell everybody who waits in vain why; returns whether there was somebody."""
         living = [pool for pool in self.pools if pool.alive]
-        if not living:
-            reasons = "; ".join(reason for pool in self.pools for reason in pool.reasons())
-            return Problem(kind=Kind.NO_POOL, message=f"no key can work any more: {reasons}", retryable=True)
-        complaints = [pool.too_large(cost) for pool in living]
-        if all(complaints):
-            return Problem(kind=Kind.TOO_LARGE, message="larger than any limit: it takes " + "; ".join(filter(None, complaints)))
-        return None
+        died, self._living = len(living) != self._living, len(living)
+        patience_s = self._patience_s
+        soon = [pool for pool in living if pool.latest(now) <= now + patience_s]
+        # The queue may be long: nobody is looked at while some pool is near enough for whatever was ever asked for.
+        if not died and (len(soon) == len(living) or any(pool.too_large(self._largest) is None for pool in soon)):
+            return False
+        told = [(waiter, problem) for waiter in self._queue.values() if (problem := verdict(self.pools, waiter.cost, now, patience_s))]
+        for waiter, problem in told:
+            self._wake(waiter, problem)
+        return bool(told)
+
+    def _wake(self, waiter: _Waiter, outcome: Permit | Problem) -> None:
+        del self._queue[id(waiter)]
+        waiter.outcome = outcome
+        waiter.woken.set()

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import attrs
 
 from headrace.admission.breaker import Breaker
 from headrace.admission.bucket import Bucket, Charge
+from headrace.admission.refusals import Refusals
 from headrace.admission.retry import Action, RetryBudget, action
+from headrace.records import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +25,6 @@ if TYPE_CHECKING:
     from headrace.admission.key import Key
     from headrace.models import Limits
     from headrace.records import Problem, Usage
-
-SHORTEST_PAUSE_S = 0.01
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 30.0
 
 
 @attrs.frozen
@@ -88,8 +87,8 @@ class Pool:
         }
         self._buckets = {resource: Bucket(limit) for resource, limit in named.items() if limit is not None}
         self._breaker = Breaker()
-        self._paused_until = float("-inf")
-        self._pauses = 0
+        self._server_said = ""
+        self._refusals = Refusals()
         self._bearable = math.inf
         """Calls at once, where no limit is named: halved by a refusal, one more for each round that goes well."""
         self._in_flight = 0
@@ -127,12 +126,34 @@ class Pool:
         most = self.limits.max_concurrency
         return self.alive and not self._breaker.probing and self._in_flight < min(self._bearable, most or math.inf)
 
+    @property
+    def closed_until(self) -> float:
+        """Until when it lets nothing in, whatever the cost: a pause, or a server that fails."""
+        return max(self._breaker.open_until, self._refusals.paused_until)
+
+    def closed(self, now: float) -> str:
+        """What :attr:`closed_until` is owed to, in words."""
+        wait = f"for {self.closed_until - now:,.0f} s more"
+        if self._breaker.open_until > self._refusals.paused_until:
+            return f"pool {self.name} is held back {wait}, its server fails: {self._server_said}"
+        return f"pool {self.name} is paused {wait}: {self._refusals.said}"
+
+    def obstacle(self, cost: Cost, now: float) -> str:
+        """What keeps a request of that cost waiting longest, in words."""
+        waits = [(self.closed_until, self.closed(now))]
+        for resource, bucket in self._buckets.items():
+            at = bucket.earliest(wanted := getattr(cost, resource), now)
+            limit = f"pool {self.name} allows {bucket.limit:,.0f} {resource} a minute"
+            waits.append((at, f"{limit}, and {wanted:,} more fit in {at - now:,.0f} s"))
+        return max(waits, key=itemgetter(0))[1]
+
+    def latest(self, now: float) -> float:
+        """When a request may start at the latest if it is the next, of whatever cost that fits."""
+        return max(self.closed_until, now, *(bucket.latest(now) for bucket in self._buckets.values()))
+
     def earliest(self, cost: Cost, now: float) -> float:
         """When a request of that cost may start, in a pool that has room and whose limits are not below the cost."""
-        start = max(self._breaker.open_until, self._paused_until, now)
-        for resource, bucket in self._buckets.items():
-            start = max(start, bucket.earliest(getattr(cost, resource), now))
-        return start
+        return max(self.closed_until, now, *(bucket.earliest(getattr(cost, name), now) for name, bucket in self._buckets.items()))
 
     def take(self, cost: Cost, now: float) -> Booking:
         """Book a request that starts now, with the key that is best for it."""
@@ -159,7 +180,7 @@ class Pool:
         self._busy_s += now - booking.at
         booking.key.ended(failed=False, now=now)
         self._breaker.ended(failed=False, probe=booking.probe, now=now)
-        self._pauses = 0
+        self._refusals.let_in()
         self._bearable += 1.0 / self._bearable
         if usage is not None:
             billed = usage.input_tokens + usage.output_tokens
@@ -175,8 +196,11 @@ class Pool:
         if wanted is Action.RETRY:
             booking.key.ended(failed=True, now=now)
             self._breaker.ended(failed=True, probe=booking.probe, now=now)
+            self._server_said = problem.message
             if self._breaker.hopeless:
                 self.benched = f"the last {self._breaker.failed_probes} probes failed: {problem.message}"
+            if problem.billed:
+                self._refusals.let_in()
             return
         self._breaker.abandoned(probe=booking.probe)
         if wanted is Action.MONEY:
@@ -185,7 +209,11 @@ class Pool:
             booking.key.benched = problem.message
         elif wanted is Action.PACE:
             self._refused += 1
-            self._pause(problem.retry_after_s, now)
+            if self._refusals.refused(problem.message, problem.retry_after_s, now) and not self._buckets:
+                self._bearable = max(1.0, min(self._bearable, self._in_flight + 1) / 2)
+            self.benched = self.benched or self._refusals.hopeless(now)
+        elif problem.kind is not Kind.INTERRUPTED:
+            self._refusals.let_in()  # an answer about the request itself
 
     def released(self, booking: Booking) -> None:
         """The request never left: take its charges back."""
@@ -209,31 +237,16 @@ class Pool:
             refused=self._refused,
             first_at=self._first_at,
             last_at=self._last_at,
-            state=self._state(now),
+            state=self.state(now),
         )
 
-    def _state(self, now: float) -> str:
+    def state(self, now: float) -> str:
+        """``ready``, or what keeps it from working."""
         if not self.alive:
             return f"benched: {self.benched}" if self.benched is not None else "benched: " + "; ".join(self.reasons())
         if self._breaker.is_open:
             return "held back: its server fails"
-        if self._paused_until > now:
-            return f"paused for {self._paused_until - now:.1f} s"
-        return "ready"
-
-    def _pause(self, retry_after_s: float | None, now: float) -> None:
-        # A burst that is refused as one counts once: only a refusal after the pause lengthens the next.
-        if now >= self._paused_until:
-            self._pauses += 1
-            if not self._buckets:
-                self._bearable = max(1.0, min(self._bearable, self._in_flight + 1) / 2)
-        longer = 2 ** min(self._pauses - 1, 10)
-        if retry_after_s is None:
-            wait = min(FIRST_PAUSE_S * longer, LONGEST_PAUSE_S)
-        else:
-            # A server that goes on refusing what it said could come is not asked as fast as the wire allows.
-            wait = max(retry_after_s, min(SHORTEST_PAUSE_S * longer, FIRST_PAUSE_S))
-        self._paused_until = max(self._paused_until, now + wait)
+        return self._refusals.state(now)
 
     def _ended(self, booking: Booking) -> None:
         booking.key.in_flight -= 1

@@ -43,7 +43,7 @@ ACTIONS = {
 }
 
 # What another quality or another API may cure; what policy or the request itself forbids is not asked again.
-CURABLE = frozenset({*ACTIONS, Kind.NO_POOL, Kind.TOO_LARGE, Kind.MODEL_NOT_FOUND})
+CURABLE = frozenset({*ACTIONS, Kind.NO_POOL, Kind.TOO_LARGE, Kind.WAITED_TOO_LONG, Kind.MODEL_NOT_FOUND})
 
 
 def action(kind: Kind) -> Action:

@@ -15,6 +15,7 @@ import trio
 
 from headrace.assembly import open_race
 from headrace.errors import HeadraceError, StoppedError, UsageError, lone
+from headrace.journal.outputs import output_file
 from headrace.lines import open_input, read_lines
 from headrace.observe.counters import Counters
 from headrace.observe.summary import summary
@@ -40,6 +41,7 @@ class Job:
     format: str
     drain_s: float
     progress: bool
+    fresh: bool
 
 
 def execute(job: Job) -> int:
@@ -92,17 +94,30 @@ class _Run:
 
     async def _line(self, handle: int) -> None:
         job, started = self._job, trio.current_time()
-        async with open_race(job.settings) as race:
+        async with AsyncExitStack() as stack:
+            # The file is closed behind the journal, which has its last lines synced.
+            stack.callback(self._close)
+            race = await stack.enter_async_context(open_race(job.settings, fresh=job.fresh))
             path = None if job.output == "-" else Path(job.output)
             # To open a named pipe is to wait for its reader.
             self._writer = writer = await trio.to_thread.run_sync(LineWriter, path, self._drain, abandon_on_cancel=True)
+            file = None
+            if race.journal is not None and path is not None:
+                file = output_file(race.journal, path, writer.handle, job.source)
+            writer.start(file, race.disk)
             try:
                 lines = read_lines(handle)
-                async with aclosing(lines), race.results(lines, format=job.format, write=writer.write) as self._results:
+                race_line = race.results(lines, format=job.format, write=writer.write, output=file)
+                async with aclosing(lines), race_line as self._results:
                     await self._consume(race, self._results)
+                if file is not None and self._signal is None and self._stopped is None and writer.error is None:
+                    file.complete()
             finally:
-                writer.close()
                 self._tell(race, trio.current_time() - started, unwritten=writer.error is not None)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
     async def _consume(self, race: Race, results: Results) -> None:
         async with AsyncExitStack() as stack:
@@ -119,7 +134,7 @@ class _Run:
                 self._stopped = error
 
     async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
             task_status.started()
             async for number in received:
                 if self._signal is not None:
@@ -143,13 +158,23 @@ class _Run:
     def _tell(self, race: Race, elapsed_s: float, *, unwritten: bool) -> None:
         for text in summary(self._counters, race.statistics(), elapsed_s):
             _say(text)
+        folder = self._job.settings.run.out_dir
         left = self._results.in_flight if self._results is not None else 0
         if left:
-            _say(f"{left} prompts were cancelled and have no line")
-        if (self._signal is not None or self._stopped is not None or left or unwritten) and self._job.settings.cache.policy != "off":
-            _say("the same command goes on from here: what is in the cache is not paid for again")
+            _say(
+                f"{left} prompts were cancelled and have no line; what was under way may have been paid: headrace status {folder} names it"
+            )
+        if race.journal is not None and race.journal.asked_again:
+            again = race.journal.asked_again
+            _say(f"{again} calls of a run that was killed may have been paid, and were made again: headrace status {folder} names them")
+        if race.journal is not None and race.journal.held:
+            _say(
+                f"{race.journal.held} prompts may have been paid in a run that was killed, and were left alone; --in-doubt retry asks again"
+            )
+        if self._signal is not None or self._stopped is not None or left or unwritten:
+            _say("the same command goes on from here: what is finished is not paid for again")
         if self._counters.pictures_made or self._counters.free:
-            _say(f"pictures: {Path(self._job.settings.run.out_dir) / 'images'}")
+            _say(f"pictures: {Path(folder) / 'images'}")
 
 
 def _refuse_to_overwrite(handle: int, output: str) -> None:

@@ -13,6 +13,7 @@ from headrace.cli.init import init
 from headrace.cli.models import models
 from headrace.cli.run import run
 from headrace.cli.simulate import simulate
+from headrace.cli.status import status
 from headrace.errors import HeadraceError
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ def common(
 
 
 app.command()(run)
+app.command()(status)
 app.command()(simulate)
 app.command()(init)
 app.command()(models)

@@ -27,6 +27,7 @@ def settings_of(
     ordered: bool,
     max_cost_usd: float | None,
     max_in_flight: int | None,
+    in_doubt: str | None,
 ) -> Settings:
     """The settings of one command; options that were not given change nothing.
 
@@ -36,10 +37,11 @@ def settings_of(
     settings = Settings.load(config)
     try:
         settings = attrs.evolve(settings, request=_request(settings.request, request, profile), pool=_pools(settings, tier))
-        changes = {"max_cost_usd": max_cost_usd, "max_in_flight": max_in_flight, "out_dir": None if out_dir is None else str(out_dir)}
+        folder = None if out_dir is None else str(out_dir)
+        changes = {"max_cost_usd": max_cost_usd, "max_in_flight": max_in_flight, "out_dir": folder, "in_doubt": in_doubt}
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         run = settings.run
-        run = attrs.evolve(run, simulate=simulate or run.simulate, ordered=ordered or run.ordered, **given)
+        run = attrs.evolve(run, journal=True, simulate=simulate or run.simulate, ordered=ordered or run.ordered, **given)
         policy = settings.cache.policy if cache is None else cache
         return attrs.evolve(settings, run=run, cache=attrs.evolve(settings.cache, policy=policy))
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ import typer
 def run(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="Prompts, one a line: text or JSONL; - is stdin.")] = "-",
     output: Annotated[str, typer.Option("-o", "--output", help="Where result lines go; - is stdout.")] = "-",
-    out_dir: Annotated[Path | None, typer.Option("--out-dir", help="Where pictures go.  [default: headrace-out]")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out-dir", help="Where pictures and the journal go.  [default: headrace-out]")] = None,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration.  [default: headrace.toml, if there]")] = None,
     form: Annotated[Literal["auto", "text", "jsonl"], typer.Option("--format", help="How input lines are to be read.")] = "auto",
     model: Annotated[str | None, typer.Option(help="See 'headrace models'.")] = None,
@@ -24,9 +25,13 @@ def run(
     tier: Annotated[str | None, typer.Option(help="Usage tier, 1 to 5: the limits of pools that name none.")] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Use the embedded simulator: no key, no cost.")] = False,
     ordered: Annotated[bool, typer.Option("--ordered", help="Results in the order of the prompts.")] = False,
-    max_cost: Annotated[float | None, typer.Option(help="Stop before more USD than this are spent.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Stop before more USD than this are spent, earlier runs included.")] = None,
     max_in_flight: Annotated[int | None, typer.Option(help="Prompts between being read and being emitted.")] = None,
     cache: Annotated[str | None, typer.Option(help="off, exact, canonical, verified or cosine.  [default: verified]")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what earlier runs finished in this folder.")] = False,
+    in_doubt: Annotated[
+        str | None, typer.Option("--in-doubt", help="What a kill left without an answer: retry or hold.  [default: retry]")
+    ] = None,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that calls in flight get after Ctrl-C.")] = 120.0,
     progress: Annotated[Literal["auto", "always", "never"], typer.Option(help="The live line on stderr.")] = "auto",
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged on stderr.")] = "warning",
@@ -35,7 +40,9 @@ def run(
     """Turn prompts into pictures.
 
     Exit status: 0 all answered, 1 some prompts failed or were skipped, 2 usage or configuration, 3 no key can work any more or the
-    budget is spent, 74 the output could not be written, 130 or 143 stopped by a signal.
+    budget is spent, 74 the output could not be written, 129, 130 or 143 stopped by a signal.
+
+    The same command again, with the same --out-dir, goes on where it stopped.
     """
     try:
         # Imports take long enough for a Ctrl-C to fall into them.
@@ -43,6 +50,7 @@ def run(
         from headrace.cli.options import settings_of  # noqa: PLC0415
         from headrace.observe.logs import configure  # noqa: PLC0415
 
+        os.umask(0o077)  # prompts and pictures are their owner's business
         configure(log_level, log_format)
         asked = {"model": model, "size": size, "quality": quality, "n": n, "output_format": output_format}
         settings = settings_of(
@@ -56,9 +64,11 @@ def run(
             ordered=ordered,
             max_cost_usd=max_cost,
             max_in_flight=max_in_flight,
+            in_doubt=in_doubt,
         )
         show = progress == "always" or (progress == "auto" and sys.stderr.isatty())
-        status = execute(Job(settings=settings, source=source, output=output, format=form, drain_s=drain, progress=show))
+        job = Job(settings=settings, source=source, output=output, format=form, drain_s=drain, progress=show, fresh=fresh)
+        status = execute(job)
     except KeyboardInterrupt:
         typer.echo("headrace: stopped before it began", err=True)
         status = 130

@@ -33,6 +33,9 @@ class Counters:
         self.cost_usd = 0.0
         self.saved_usd = 0.0
         self.price_unknown = False
+        self.recalled = 0
+        """Prompts whose result an earlier run made; what they cost is in ``recalled_usd`` alone."""
+        self.recalled_usd = 0.0
 
     @property
     def total(self) -> int:
@@ -47,12 +50,16 @@ class Counters:
     def count(self, result: Result) -> None:
         """Take one result into the sums."""
         self.by_status[result.status] += 1
+        if result.error is not None:
+            self.failures[result.error.kind.value] += 1
+        if result.recalled:
+            self.recalled += 1
+            self.recalled_usd += result.cost_usd or 0.0
+            return
         if result.strategy is not None:
             self.by_strategy[result.strategy] += 1
             if result.strategy not in FREE:
                 self.pictures_made += len(result.images)
-        if result.error is not None:
-            self.failures[result.error.kind.value] += 1
         self.price_unknown = self.price_unknown or result.cost_usd is None
         self.cost_usd += result.cost_usd or 0.0
         self.saved_usd += result.saved_usd or 0.0

@@ -1,41 +1,73 @@
-"""Where log events go: stderr, for people or for machines, with nothing in them that looks like a key."""
+"""Where log events go: stderr, for people or for machines, with no key in them; and the traceback of a crash, likewise."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from headrace.text import clean
+from headrace.text import clean, masked
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from structlog.typing import EventDict, Processor, WrappedLogger
+
+_DEEPEST = 5
+_TRACEBACK = "exception"
 
 
 def configure(level: str, form: str) -> None:
-    """Show events of ``level`` and above on stderr, as ``json`` or for a person (``console``, ``auto``: coloured on a terminal)."""
-    for_person = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    """Show events of ``level`` and above on stderr, as ``json`` or for a person (``console``, ``auto``: coloured on a terminal).
+
+    What crashes the program from now on is shown without keys too.
+    """
+    # The renderer's own tracebacks would come behind the cleaning, and with the locals of every frame.
+    for_person = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
     renderer: Processor = structlog.processors.JSONRenderer() if form == "json" else for_person
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redacted, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redacted,
+                renderer,
+            ],
         ),
     )
     logger = logging.getLogger("headrace")
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+    sys.excepthook = crashed
 
 
 def redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Last of all processors: every text in the event is foreign until it is cleaned."""
-    return {name: _clean(value) for name, value in event.items()}
+    """Last of all processors: every text in the event, however deep, is foreign until it is cleaned."""
+    return {clean(name): _lines(value) if name == _TRACEBACK else _clean(value) for name, value in event.items()}
 
 
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean(value)
-    return clean(str(value)) if not isinstance(value, int | float | None) else value
+def crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Write the traceback of what nobody caught, as the interpreter does, without keys."""
+    text = masked("".join(traceback.format_exception(kind, error, trace)))
+    print(text, end="", file=sys.stderr, flush=True)  # noqa: T201 - stands for the interpreter's own
+
+
+def _clean(value: Any, depth: int = 0) -> Any:
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, Mapping) and depth < _DEEPEST:
+        return {clean(str(name)): _clean(each, depth + 1) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and depth < _DEEPEST:
+        return [_clean(each, depth + 1) for each in value]
+    return clean(str(value))
+
+
+def _lines(value: Any) -> str:
+    """A traceback keeps its lines and their indentation."""
+    return "\n".join(" " * (len(line) - len(line.lstrip(" "))) + clean(line) for line in str(value).splitlines())

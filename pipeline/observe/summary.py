@@ -35,6 +35,8 @@ def summary(counters: Counters, pools: Sequence[PoolStatistics], elapsed_s: floa
     """The lines of the summary."""
     by_status = counters.by_status
     yield f"{counters.total:,} prompts in {elapsed_s:.1f} s: " + ", ".join(f"{by_status[status]:,} {status.value}" for status in Status)
+    if counters.recalled:
+        yield f"{counters.recalled:,} of them were finished by earlier runs, for ${counters.recalled_usd:.4f}; what follows is of this run"
     ways = [f"{count:,} {_WORDS[strategy]}" for strategy, count in counters.by_strategy.items()]
     if ways:
         yield "ok: " + ", ".join(ways)

@@ -1,6 +1,7 @@
 """From the body of an answer to picture files: checked, named by their content, and whole or not there at all.
 
-Everything here blocks (base64, hashing, disk) and runs off the event loop.
+Everything here blocks (base64, hashing, disk) and runs off the event loop where it is large. What is written lies beside its final name
+until :func:`headrace.files.place` gives it that: with a journal many at once, after they were synced.
 """
 
 from __future__ import annotations
@@ -10,17 +11,16 @@ import binascii
 import hashlib
 import io
 import json
-import os
-import secrets
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from PIL import Image
 
 from headrace.errors import OutputError
-from headrace.files import private_folder
+from headrace.files import write_part
 from headrace.models import AUTO
 from headrace.provider.failures import Reply, error_inside, problem_of
-from headrace.records import Kind, Picture, Problem, Usage
+from headrace.records import Kind, Part, Picture, Problem, Usage
 from headrace.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -37,8 +37,18 @@ class BadAnswerError(Exception):
     """An answer that says 200 and holds no usable picture; the message says what is wrong with it."""
 
 
-def save(reply: Reply, request: Request, root: Path) -> tuple[tuple[Picture, ...], Usage | None] | Problem:
-    """Write the pictures of a 200 answer below ``root``; their paths are relative to it.
+@attrs.frozen
+class Saved:
+    """The pictures of one answer."""
+
+    pictures: tuple[Picture, ...]
+    """Their paths are relative to the root, and right as soon as the parts are placed."""
+    parts: tuple[Part, ...]
+    usage: Usage | None
+
+
+def save(reply: Reply, request: Request, root: Path) -> Saved | Problem:
+    """Write the pictures of a 200 answer below ``root``.
 
     Raises:
         OutputError: a picture cannot be written.
@@ -57,7 +67,15 @@ def save(reply: Reply, request: Request, root: Path) -> tuple[tuple[Picture, ...
         checked = [(decoded, _check(decoded, request)) for decoded in _decoded(document, request.n)]
     except BadAnswerError as error:
         return _bad(reply, str(error), billed=bool(_items(document)))
-    return tuple(_write(decoded, about, root) for decoded, about in checked), _usage(document)
+    written: list[tuple[Picture, Part]] = []
+    try:
+        for decoded, about in checked:
+            written.append(_write(decoded, about, root))
+    except OutputError:
+        for _, part in written:
+            part.path.unlink(missing_ok=True)
+        raise
+    return Saved(tuple(picture for picture, _ in written), tuple(part for _, part in written), _usage(document))
 
 
 def _bad(reply: Reply, message: str, *, billed: bool) -> Problem:
@@ -116,33 +134,11 @@ def _ends_well(data: bytes, kind: str) -> bool:
     return int.from_bytes(data[4:8], "little") + 8 == len(data)
 
 
-def _write(data: bytes, checked: tuple[str, int, int], root: Path) -> Picture:
+def _write(data: bytes, checked: tuple[str, int, int], root: Path) -> tuple[Picture, Part]:
     kind, width, height = checked
     digest = hashlib.sha256(data).hexdigest()
     path = f"images/{digest[:2]}/{digest}.{kind}"
-    final = root / path
-    try:
-        temporary = final.parent / f".{secrets.token_hex(8)}.part"
-        handle = _create(temporary)
-        try:
-            with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-                file.write(data)
-            temporary.replace(final)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(f"{final} cannot be written: {error.strerror}") from error
-    return Picture(path=path, sha256=digest, format=kind, width=width, height=height, bytes=len(data))
-
-
-def _create(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        private_folder(path.parent)
-        return os.open(path, flags, 0o600)
+    return Picture(path=path, sha256=digest, format=kind, width=width, height=height, bytes=len(data)), write_part(root / path, data)
 
 
 def _usage(document: Any) -> Usage | None:

@@ -1,5 +1,8 @@
 """The HTTP client of one key: the only module that knows httpx.
 
+A request leaves at most once a call: httpcore takes another connection only for one that it has not written to, a redirect and a refused
+key are answers like any other, and the body can be read a single time (:class:`headrace.provider.call.Call`).
+
 One small client a key, because a pool's bookkeeping grows with its connections: a request costs 1.3 ms of CPU at 16 connections and
 2.8 ms at 256 (``benchmarks/throughput.py --at-once 256``).
 """
@@ -10,13 +13,14 @@ import json
 import math
 from contextlib import aclosing
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import httpx
 import trio
 
-from headrace.provider.failures import Reply
+from headrace.errors import UsageError
+from headrace.provider.call import Call
+from headrace.provider.failures import Reply, perhaps_billed
 from headrace.records import Kind, Problem
 from headrace.sizes import parse_size
 from headrace.text import clean
@@ -30,7 +34,10 @@ if TYPE_CHECKING:
     from headrace.secret import Secret
 
 PATH = "/images/generations"
+OK = 200
 CONNECT_S = 10.0
+LONGEST_ID = 512
+"""Characters of a request's name, as the vendor documents it."""
 MAX_BODY = 64 * 2**20
 _SMALL_BODY = 2**20
 _KEPT_ALIVE = 16
@@ -46,78 +53,128 @@ class Client:
         secret: the key; it goes into one header and nowhere else.
         timeout_s: for one whole call, in seconds.
         app: an ASGI application to call in this process in place of the network.
+
+    Raises:
+        UsageError: the proxy or the certificates that the environment names cannot be used.
     """
 
     def __init__(self, *, base_url: str, secret: Secret, timeout_s: float, app: Any = None) -> None:
         self._url = base_url.rstrip("/") + PATH
         self._secret = secret
         self._timeout_s = timeout_s
-        transport = None if app is None else httpx.ASGITransport(app)
-        self._http = httpx.AsyncClient(
-            auth=_Bearer(secret),
-            # A content coding would let 200 KB become 200 MB in memory.
-            headers={"Accept-Encoding": "identity", "Accept": "application/json", "User-Agent": "headrace"},
-            timeout=httpx.Timeout(None, connect=CONNECT_S),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_ALIVE),
-            # A redirect would take the key along.
-            follow_redirects=False,
-            transport=transport,
-            verify=_trust() if app is None else True,
-            # Plain http is for this machine alone: a proxy would be another one, and get the key.
-            mounts={"http://": None},
-        )
+        try:
+            self._http = _http(secret, app)
+        except (ImportError, ValueError, OSError, httpx.InvalidURL):
+            # The message of the cause may hold the password of the proxy.
+            where = "HTTPS_PROXY and ALL_PROXY name a proxy by http:// or https://, SSL_CERT_FILE and SSL_CERT_DIR what is there"
+            raise UsageError(f"the network settings of the environment cannot be used: see that {where}") from None
 
-    async def post(self, request: Request, lease: Lease) -> Reply | Problem:
+    async def post(self, request: Request, lease: Lease, request_id: str | None = None) -> Reply | Problem:
         """One call; the body is held in memory for as long as ``lease`` is.
 
-        A connection that fails and a call that takes too long are :class:`Problem`; any HTTP answer is a :class:`Reply`.
+        A connection that fails and a call that takes too long are :class:`Problem`; any HTTP answer is a :class:`Reply`, and so is a
+        refusal of which only the head came.
+
+        Args:
+            request: what is asked for.
+            lease: room for the body, reserved here.
+            request_id: our name of this call, for the vendor's support; ASCII.
+
+        Raises:
+            ValueError: the name cannot be sent.
         """
+        if request_id is not None and not (request_id.isascii() and request_id.isprintable() and 0 < len(request_id) <= LONGEST_ID):
+            raise ValueError(f"a request's name is 1 to {LONGEST_ID} printable ASCII characters")
+        # What cannot be encoded (half of a surrogate pair) is the server's to refuse.
+        call = Call(json.dumps(_body(request), ensure_ascii=False).encode("utf-8", "replace"))
         try:
             with trio.fail_after(self._timeout_s) as scope:
-                return await self._exchange(request, lease, scope)
+                return await self._exchange(call, request, lease, scope, request_id)
         except trio.TooSlowError:
-            message = f"no complete answer within {self._timeout_s:g} s"
-            return Problem(kind=Kind.TIMEOUT, message=message, retryable=True)
+            kind, message = Kind.TIMEOUT, f"no complete answer within {self._timeout_s:g} s"
         except httpx.ConnectTimeout:
-            return Problem(kind=Kind.NETWORK, message=f"no connection within {CONNECT_S:g} s", retryable=True)
-        except (httpx.TransportError, httpx.InvalidURL, OSError) as error:
-            message = clean(self._masked(f"{type(error).__name__}: {error}"))
-            return Problem(kind=Kind.NETWORK, message=message, retryable=True)
+            kind, message = Kind.NETWORK, f"no connection within {CONNECT_S:g} s"
+        except (httpx.TransportError, httpx.InvalidURL, OSError, UnicodeError) as error:
+            # UnicodeError: a host name that no name can be.
+            kind, message = Kind.NETWORK, clean(self._masked(f"{type(error).__name__}: {_said(error)}"))
+        return call.refusal or Problem(kind=kind, message=message, retryable=True, uncertain=call.uncertain)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _exchange(self, request: Request, lease: Lease, scope: trio.CancelScope) -> Reply | Problem:
-        # What cannot be encoded (half of a surrogate pair) is the server's to refuse.
-        content = json.dumps(_body(request), ensure_ascii=False).encode("utf-8", "replace")
-        sent = self._http.build_request("POST", self._url, content=content, headers={"Content-Type": "application/json"})
-        sent.stream = _Content(content)
+    async def _exchange(
+        self, call: Call, request: Request, lease: Lease, scope: trio.CancelScope, request_id: str | None
+    ) -> Reply | Problem:
+        named = {} if request_id is None else {"X-Client-Request-Id": request_id}
+        typed, traced = {"Content-Type": "application/json", **named}, {"trace": call.trace}
+        sent = self._http.build_request("POST", self._url, content=call.content, headers=typed, extensions=traced)
+        sent.stream = call
         async with aclosing(await self._http.send(sent, stream=True)) as response:
+            call.status = response.status_code
             coding = response.headers.get("content-encoding", "identity")
             if coding.lower() != "identity":
                 return self._bad(response, f"the body comes in the content coding {coding!r}, which was not asked for")
+            headers = {name.lower(): self._masked(value) for name, value in response.headers.items()}
+            if not response.is_success:
+                call.refusal = Reply(response.status_code, headers, b"")
             most = min(MAX_BODY, _expected(request)) if response.is_success else _SMALL_BODY
+            declared = _declared(response)
+            if declared is not None and declared > most:
+                return self._too_large(response, most)
             # The picture is made and paid for: waiting for room is not the server's time.
             left, scope.deadline = scope.deadline - trio.current_time(), math.inf
-            most = await lease.reserve(min(most, _declared(response) or most))
+            most = await lease.reserve(declared or most)
             scope.deadline = trio.current_time() + left
             body = await _read(response, most)
             if body is None:
-                return self._bad(response, f"the body is larger than {most:,} bytes, which is more than such a picture can take")
+                return self._too_large(response, most)
             key = self._secret.reveal().encode()
             if len(body) <= _SMALL_BODY and (not response.is_success or len(key) >= _TELLING_KEY):
                 # Some servers repeat the key, in a complaint or in a header; no complaint is larger.
                 body = body.replace(key, b"***").replace(key.replace(b"/", rb"\/"), b"***")
-            headers = {name.lower(): self._masked(value) for name, value in response.headers.items()}
             return Reply(response.status_code, headers, body)
 
     def _masked(self, text: str) -> str:
         return text.replace(self._secret.reveal(), "***")
 
+    def _too_large(self, response: httpx.Response, most: int) -> Problem:
+        return self._bad(response, f"the body is larger than {most:,} bytes, which is more than such a picture can take")
+
     def _bad(self, response: httpx.Response, message: str) -> Problem:
-        problem = Problem(kind=Kind.BAD_ANSWER, message=clean(self._masked(message)), status=response.status_code, retryable=True)
-        return attrs.evolve(problem, billed=response.is_success)
+        status, billed = response.status_code, response.status_code == OK
+        return Problem(
+            kind=Kind.BAD_ANSWER,
+            message=clean(self._masked(message)),
+            status=status,
+            retryable=True,
+            billed=billed,
+            uncertain=not billed and perhaps_billed(status),
+        )
+
+
+def _http(secret: Secret, app: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        auth=_Bearer(secret),
+        # A content coding would let 200 KB become 200 MB in memory.
+        headers={"Accept-Encoding": "identity", "Accept": "application/json", "User-Agent": "headrace"},
+        timeout=httpx.Timeout(None, connect=CONNECT_S),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_ALIVE),
+        # A redirect would take the key along.
+        follow_redirects=False,
+        transport=None if app is None else httpx.ASGITransport(app),
+        verify=_trust() if app is None else True,
+        # Plain http is for this machine alone: a proxy would be another one, and get the key.
+        mounts={"http://": None},
+    )
+
+
+def _said(error: BaseException) -> str:
+    # Of a failed handshake or a reset the reason is in what the error came of; httpcore cuts the cause and leaves the context.
+    at: BaseException | None = error
+    while at is not None and not str(at):
+        at = at.__cause__ or at.__context__
+    return "the connection broke" if at is None else str(at)
 
 
 async def _read(response: httpx.Response, most: int) -> bytearray | None:
@@ -139,20 +196,6 @@ async def _read(response: httpx.Response, most: int) -> bytearray | None:
 def _trust() -> ssl.SSLContext:
     # Reading the certificates takes 20 ms: once for all keys.
     return httpx.create_ssl_context()
-
-
-class _Content(httpx.AsyncByteStream):
-    # httpx's own is an async generator, which trio reports as leaked when the sending fails.
-    def __init__(self, content: bytes) -> None:
-        self._left: list[bytes] = [content]
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
 
 
 class _Bearer(httpx.Auth):

@@ -70,6 +70,8 @@ BY_STATUS = {
     503: Kind.OVERLOADED,
     529: Kind.OVERLOADED,
 }
+LOST_BEHIND_A_GATEWAY = frozenset({408, 502, 504, 520, 522, 524, 598, 599})
+"""What a gateway says when it had passed the request on, or may have, and waits no longer: the server may be at work still."""
 LONGEST_WAIT_S = 86_400.0
 """The longest wait that was ever seen to be asked for (Azure); what asks for more is not believed."""
 _MODEL_GONE = re.compile(r"\bmodel\b.*\bdoes not exist\b", re.IGNORECASE)
@@ -78,6 +80,8 @@ _AGAIN_IN = re.compile(
     re.IGNORECASE,
 )
 _NEVER = re.compile(r"\blimit:?\s+0(?![\d.,]*[1-9])", re.IGNORECASE)
+# Envoy's 503 for a connection that stood; where it could not connect it gives another reason.
+_LOST_ON_THE_WAY = re.compile(r"reset before headers\. reset reason: (?:connection termination|remote reset)", re.IGNORECASE)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|s|m|h)", re.IGNORECASE)
 _UNITS_S = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -93,7 +97,13 @@ def problem_of(reply: Reply) -> Problem:
         status=reply.status,
         retryable=kind not in (Kind.BAD_REQUEST, Kind.MODERATION_BLOCKED, Kind.CONTENT_POLICY_VIOLATION, Kind.MODEL_NOT_FOUND),
         retry_after_s=retry_after(reply.headers, message),
+        uncertain=_uncertain(reply.status, kind, message),
     )
+
+
+def perhaps_billed(status: int) -> bool:
+    """Whether a picture may have been made and billed though the answer of that status brings none."""
+    return status in LOST_BEHIND_A_GATEWAY or 200 <= status < 300  # noqa: PLR2004 - success, whatever is missing of it
 
 
 def retry_after(headers: Mapping[str, str], message: str) -> float | None:
@@ -147,6 +157,12 @@ def _kind(status: int, error: Mapping[str, Any], message: str) -> Kind:
     if 400 <= status < 500:  # noqa: PLR2004 - all that is left of 4xx
         return Kind.BAD_REQUEST
     return Kind.NOT_FOUND if 300 <= status < 400 else Kind.BAD_ANSWER  # noqa: PLR2004 - redirects are not followed
+
+
+def _uncertain(status: int, kind: Kind, message: str) -> bool:
+    if 200 <= status < 300:  # noqa: PLR2004 - an error that is named inside a success is no picture; one without a name may be one
+        return kind is Kind.BAD_ANSWER
+    return perhaps_billed(status) or (kind is Kind.OVERLOADED and _LOST_ON_THE_WAY.search(message) is not None)
 
 
 def _gateway_text(reply: Reply) -> str:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from random import Random
 from typing import TYPE_CHECKING, cast
 
+import attrs
 import pytest
 import trio
 from hypothesis import given, settings
@@ -18,7 +20,9 @@ from headrace.admission.key import Key
 from headrace.admission.pool import Cost, Pool
 from headrace.api import Api
 from headrace.budget import Budget
+from headrace.disk import Disk
 from headrace.errors import OutputError
+from headrace.journal.journal import Intent
 from headrace.models import Limits
 from headrace.offload import inline
 from headrace.provider.failures import Reply
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
+    from headrace.journal.journal import Journal
     from headrace.provider.client import Client
     from headrace.provider.memory import Lease
 
@@ -71,8 +76,10 @@ class FakeClient:
         self._outcomes = list(outcomes)
         self._latency_s = latency_s
         self.calls: list[float] = []
+        self.request_ids: list[str | None] = []
 
-    async def post(self, request: Request, lease: Lease) -> Reply | Problem:
+    async def post(self, request: Request, lease: Lease, request_id: str | None = None) -> Reply | Problem:
+        self.request_ids.append(request_id)
         assert request.prompt == "a cat"
         self.calls.append(trio.current_time())
         await lease.reserve(BODY)
@@ -90,15 +97,17 @@ class LargestDelay(Random):
         return max(a, b)
 
 
-def api(root: Path, clients: Mapping[str, FakeClient], pools: Iterable[Pool], memory: ByteBudget | None = None) -> Api:
-    gate = Gate(tuple(pools))
+def api(
+    root: Path, clients: Mapping[str, FakeClient], pools: Iterable[Pool], memory: ByteBudget | None = None, max_wait_s: float = math.inf
+) -> Api:
+    gate = Gate(tuple(pools), max_wait_s)
     trio.lowlevel.spawn_system_task(gate.run)
     return Api(
         gate=gate,
         clients=cast("Mapping[str, Client]", clients),
         root=root,
         memory=memory or ByteBudget(MEMORY),
-        offload=inline,
+        disk=Disk(inline),
         random=LargestDelay(),
     )
 
@@ -346,6 +355,100 @@ def test_cancelled_while_it_waits_for_its_first_permit(tmp_path: Path) -> None:
         await cancelled_after(line, 5.0)
         assert len(client.calls) == 1
         assert line.gate.statistics()[0].admitted["images"] == 1
+
+    run(main)
+
+
+class FakeJournal:
+    """Takes its time to write down that a call is about to be made."""
+
+    def __init__(self, seconds: float, error: Exception | None = None) -> None:
+        self._seconds = seconds
+        self._error = error
+        self.failures: list[tuple[int, Kind]] = []
+
+    async def intend(self, item: int, key: str, cost_usd: float | None) -> Intent:
+        assert (item, key, cost_usd) == (7, "a", ESTIMATED.cost_usd)
+        await trio.sleep(self._seconds)
+        if self._error is not None:
+            raise self._error
+        return Intent(1, "headrace-1")
+
+    def failed(self, intent: Intent, problem: Problem) -> None:
+        self.failures.append((intent.number, problem.kind))
+
+
+JOURNALED = attrs.evolve(ESTIMATED, prompt=attrs.evolve(ESTIMATED.prompt, item=7))
+
+
+def journaled(root: Path, journal: FakeJournal, outcomes: Iterable[Reply | Problem | Exception] = ()) -> tuple[Api, FakeClient]:
+    line, client = one_pool(root, outcomes, images_per_minute=1)
+    return attrs.evolve(line, journal=cast("Journal", journal)), client
+
+
+def test_a_call_that_is_written_down_carries_its_number_and_its_failure_is_written_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        journal = FakeJournal(0.5)
+        line, client = journaled(tmp_path, journal, [problem(Kind.BAD_REQUEST)])
+        admitted = await line.admit(JOURNALED)
+        assert isinstance(admitted, Admitted)
+        assert isinstance(await line.answer(admitted, Strategy.PRIMARY, Budget(None).line()), Failure)
+        assert (client.calls, client.request_ids, journal.failures) == ([0.5], ["headrace-1"], [(1, Kind.BAD_REQUEST)])
+        assert nothing_is_held(line)
+
+    run(main)
+
+
+def test_cancelled_while_the_call_is_written_down_it_was_never_sent_and_its_charge_is_taken_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        line, client = journaled(tmp_path, FakeJournal(10.0))
+        admitted = await line.admit(JOURNALED)
+        assert isinstance(admitted, Admitted)
+        with trio.move_on_after(5.0) as scope:
+            await line.answer(admitted, Strategy.PRIMARY, Budget(None).line())
+        assert (scope.cancelled_caught, client.calls) == (True, [])
+        assert nothing_is_held(line)
+        assert line.gate.statistics()[0].admitted["images"] == 0
+
+    run(main)
+
+
+def test_a_call_that_cannot_be_written_down_is_not_made_and_holds_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        line, client = journaled(tmp_path, FakeJournal(0.0, OutputError("the disk fails")))
+        admitted = await line.admit(JOURNALED)
+        assert isinstance(admitted, Admitted)
+        with pytest.raises(OutputError):
+            await line.answer(admitted, Strategy.PRIMARY, Budget(None).line())
+        assert client.calls == []
+        assert nothing_is_held(line)
+
+    run(main)
+
+
+def test_cancelled_while_it_waits_at_a_held_gate_for_its_second_permit(tmp_path: Path) -> None:
+    async def main() -> None:
+        line, client = one_pool(tmp_path, [problem(Kind.SERVER_ERROR)])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancelled_after, line, 1_000.0)
+            await trio.sleep(LATENCY_S)
+            line.gate.hold("the disk is full")
+        assert len(client.calls) == 1
+        line.gate.resume()
+        assert nothing_is_held(line)
+
+    run(main)
+
+
+def test_a_request_that_no_pool_can_start_in_time_is_a_failure_that_says_how_long_it_waited(tmp_path: Path) -> None:
+    async def main() -> None:
+        client = FakeClient([problem(Kind.RATE_LIMITED, 50.0), problem(Kind.RATE_LIMITED, 5_000.0)])
+        line = api(tmp_path, {"a": client}, [Pool("p", Limits(), [Key("a")])], max_wait_s=100.0)
+        failure = await asked(line)
+        assert isinstance(failure, Failure)
+        assert failure.problem.kind is Kind.NO_POOL
+        assert failure.estimated is ESTIMATED, "another API may cure it"
+        assert failure.trail == Trail(key="a", attempts=0, waited_s=50.0, latency_s=LATENCY_S)
 
     run(main)
 

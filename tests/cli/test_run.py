@@ -118,17 +118,26 @@ def test_equal_prompts_are_paid_once_and_say_whose_picture_they_got(run: Run, wo
     assert len({line["images"][0]["path"] for line in lines}) == 1
 
 
+def by_seq(line: dict[str, Any]) -> int:
+    return int(line["seq"])
+
+
 def test_the_same_command_again_pays_nothing_and_emits_every_line(run: Run, world: World, tmp_path: Path) -> None:
     prompts = [f"{tmp_path} {n}" for n in range(5)]
     first, second = run(prompts), run(prompts)
-    assert [line["strategy"] for line in second] == ["cache_exact"] * 5
-    assert [line["images"] for line in second] == [line["images"] for line in first]
+    assert sorted(second, key=by_seq) == sorted(first, key=by_seq)
+    started_over = run(prompts, "--fresh")
+    assert [line["strategy"] for line in started_over] == ["cache_exact"] * 5
+    assert [line["images"] for line in sorted(started_over, key=by_seq)] == [line["images"] for line in sorted(first, key=by_seq)]
     assert [world.bill[prompt] for prompt in prompts] == [1] * 5
 
 
 def test_without_the_cache_equal_prompts_are_paid_twice(run: Run, world: World, tmp_path: Path) -> None:
     run([f"{tmp_path} a fox"] * 2, "--cache", "off")
+    assert world.bill[f"{tmp_path} a fox"] == 2
     run([f"{tmp_path} a fox"], "--cache", "off")
+    assert world.bill[f"{tmp_path} a fox"] == 2
+    run([f"{tmp_path} a fox"], "--cache", "off", "--fresh")
     assert world.bill[f"{tmp_path} a fox"] == 3
 
 
@@ -138,7 +147,7 @@ def test_a_prompt_may_refresh_go_round_or_vary_what_the_cache_has(run: Run, worl
     again = run(jsonl(*({"prompt": prompt} | extra for extra in ({"cache": "refresh"}, {"cache": "bypass"}, {"variation": 1}))))
     assert [line["strategy"] for line in again] == ["primary"] * 3
     assert world.bill[prompt] == 4
-    assert [line["strategy"] for line in run(jsonl(prompt, {"prompt": prompt, "variation": 1}))] == ["cache_exact"] * 2
+    assert [line["strategy"] for line in run(jsonl(prompt, {"prompt": prompt, "variation": 1}), "--fresh")] == ["cache_exact"] * 2
 
 
 def test_profiles_ask_for_what_the_model_can_do_and_options_win(run: Run, tmp_path: Path) -> None:

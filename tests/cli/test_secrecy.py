@@ -26,7 +26,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.admission.retry.RetryPolicy.delay", lambda _, attempts, *__: None if attempts > 2 else 0.0)
     monkeypatch.setattr("headrace.admission.retry.RetryBudget.reserve", lambda *_: 0.0)
     monkeypatch.setattr("headrace.admission.breaker.ENOUGH", 10**9)
-    monkeypatch.setattr("headrace.admission.pool.Pool._pause", lambda *_: None)
+    monkeypatch.setattr("headrace.admission.refusals.Refusals.refused", lambda *_: False)
 
 
 def assert_unseen(key: str, ended: CompletedProcess[str], folder: Path) -> None:

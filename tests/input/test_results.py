@@ -98,7 +98,7 @@ def test_what_was_never_tried_is_skipped_and_what_was_tried_failed() -> None:
     skipped = {
         kind for kind in Kind if failed(PROMPT, Failure(prompt=PROMPT, problem=Problem(kind=kind, message="m"))).status is Status.SKIPPED
     }
-    assert skipped == {Kind.NO_POOL, Kind.OVER_BUDGET, Kind.INTERRUPTED}
+    assert skipped == {Kind.NO_POOL, Kind.OVER_BUDGET, Kind.INTERRUPTED, Kind.IN_DOUBT}
 
 
 def test_an_unreadable_line_has_its_number_for_a_name() -> None:

@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import OutputError
+from headrace.files import place
 from headrace.provider.body import save
 from headrace.provider.failures import Reply
-from headrace.records import Kind, Problem, Request, Usage
+from headrace.records import Kind, Picture, Problem, Request, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +40,18 @@ def reply(document: Any, status: int = 200) -> Reply:
     return Reply(status, {}, document if isinstance(document, bytes) else json.dumps(document).encode())
 
 
+def filed(reply: Reply, request: Request, root: Path) -> tuple[tuple[Picture, ...], Usage | None] | Problem:
+    """What is in its place at the end."""
+    outcome = save(reply, request, root)
+    if isinstance(outcome, Problem):
+        return outcome
+    place(outcome.parts, durable=True)
+    return outcome.pictures, outcome.usage
+
+
 def refusal(document: Any, root: Path, request: Request = REQUEST) -> Problem:
     """What is wrong with an answer that leaves nothing behind."""
-    problem = save(reply(document), request, root)
+    problem = filed(reply(document), request, root)
     assert isinstance(problem, Problem), problem
     assert problem.message
     assert len(problem.message.splitlines()) == 1
@@ -65,7 +75,7 @@ def test_a_good_answer_becomes_a_file_named_by_its_content(form: str, kind: str,
     if form == "data URL":
         one = {"url": f"data:image/{kind};base64,{one['b64_json']}", "b64_json": None}
     document = [one] if form == "bare list" else {"created": 1, "data": [one], "usage": USAGE}
-    outcome = save(reply(document), REQUEST, tmp_path)
+    outcome = filed(reply(document), REQUEST, tmp_path)
     assert not isinstance(outcome, Problem), outcome
     (made,), usage = outcome
     assert (made.format, made.width, made.height, made.bytes) == (kind, 32, 16, len(data))
@@ -75,7 +85,7 @@ def test_a_good_answer_becomes_a_file_named_by_its_content(form: str, kind: str,
 
 
 def test_files_and_their_folders_are_the_users_alone(picture: Make, tmp_path: Path) -> None:
-    save(reply({"data": [item(picture("png", 32, 16))]}), REQUEST, tmp_path / "out")
+    filed(reply({"data": [item(picture("png", 32, 16))]}), REQUEST, tmp_path / "out")
     modes = {path.relative_to(tmp_path).parts[:2]: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()}
     folders = {
         path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out" / "images", *(tmp_path / "out" / "images").iterdir())
@@ -86,20 +96,20 @@ def test_files_and_their_folders_are_the_users_alone(picture: Make, tmp_path: Pa
 
 def test_n_pictures_come_in_order(picture: Make, tmp_path: Path) -> None:
     two = [item(picture("png", 32, 16)), item(picture("webp", 32, 16))]
-    outcome = save(reply({"data": two}), attrs.evolve(REQUEST, n=2), tmp_path)
+    outcome = filed(reply({"data": two}), attrs.evolve(REQUEST, n=2), tmp_path)
     assert not isinstance(outcome, Problem)
     assert [made.format for made in outcome[0]] == ["png", "webp"]
 
 
 def test_the_same_content_twice_is_one_file(picture: Make, tmp_path: Path) -> None:
     document = {"data": [item(picture("png", 32, 16))] * 2}
-    first = save(reply(document), attrs.evolve(REQUEST, n=2), tmp_path)
-    assert save(reply(document), attrs.evolve(REQUEST, n=2), tmp_path) == first
+    first = filed(reply(document), attrs.evolve(REQUEST, n=2), tmp_path)
+    assert filed(reply(document), attrs.evolve(REQUEST, n=2), tmp_path) == first
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
 
 
 def test_any_size_is_welcome_where_none_was_named(picture: Make, tmp_path: Path) -> None:
-    assert not isinstance(save(reply({"data": [item(picture("png", 8, 24))]}), AUTO, tmp_path), Problem)
+    assert not isinstance(filed(reply({"data": [item(picture("png", 8, 24))]}), AUTO, tmp_path), Problem)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
@@ -189,7 +199,7 @@ def test_an_error_inside_a_200_means_what_it_says(error: Any, kind: Kind, tmp_pa
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 def test_a_picture_that_is_cut_off_anywhere_is_refused(kind: str, picture: Make, tmp_path: Path) -> None:
     data = picture(kind, 32, 16)
-    taken = [cut for cut in range(len(data)) if not isinstance(save(reply({"data": [item(data[:cut])]}), REQUEST, tmp_path), Problem)]
+    taken = [cut for cut in range(len(data)) if not isinstance(filed(reply({"data": [item(data[:cut])]}), REQUEST, tmp_path), Problem)]
     assert not taken
     assert not list(tmp_path.rglob("*.*"))
 
@@ -234,7 +244,7 @@ def test_a_damaged_picture_is_refused_or_taken_and_never_raises(kind: str, place
     at = int(place * len(data))
     data[at:] = bytes([value]) + (b"" if cut else data[at + 1 :])
     with tempfile.TemporaryDirectory() as root:
-        outcome = save(reply({"data": [item(bytes(data))]}), REQUEST, Path(root))
+        outcome = filed(reply({"data": [item(bytes(data))]}), REQUEST, Path(root))
     assert isinstance(outcome, Problem | tuple)
 
 
@@ -257,7 +267,7 @@ def test_a_damaged_picture_is_refused_or_taken_and_never_raises(kind: str, place
     ],
 )
 def test_a_bill_that_cannot_be_believed_is_no_bill_and_the_picture_stays(usage: Any, picture: Make, tmp_path: Path) -> None:
-    outcome = save(reply({"data": [item(picture("png", 32, 16))], "usage": usage}), REQUEST, tmp_path)
+    outcome = filed(reply({"data": [item(picture("png", 32, 16))], "usage": usage}), REQUEST, tmp_path)
     assert not isinstance(outcome, Problem)
     assert outcome[1] is None
 
@@ -267,11 +277,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(picture: Make, tmp_path: Pa
     taken = tmp_path / "file"
     taken.write_text("in the way")
     with pytest.raises(OutputError, match=r"cannot be written: \w") as raised:
-        save(reply(document), REQUEST, taken)
+        filed(reply(document), REQUEST, taken)
     assert "\n" not in str(raised.value)
     (tmp_path / "images").symlink_to(tmp_path / "nowhere")
     with pytest.raises(OutputError):
-        save(reply(document), REQUEST, tmp_path)
+        filed(reply(document), REQUEST, tmp_path)
 
 
 def test_a_full_disk_leaves_no_part_behind(tmp_path: Path) -> None:
@@ -280,7 +290,7 @@ def test_a_full_disk_leaves_no_part_behind(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
     try:
         with pytest.raises(OutputError, match="cannot be written"):
-            save(reply({"data": [item(data)]}), REQUEST, tmp_path)
+            filed(reply({"data": [item(data)]}), REQUEST, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
@@ -306,11 +316,11 @@ NOWHERE = Path("/proc/headrace-tests-write-nothing")
     | json_values.map(lambda value: json.dumps({"data": value}).encode())
 )
 def test_no_json_raises(body: bytes) -> None:
-    assert isinstance(save(Reply(200, {}, body), REQUEST, NOWHERE), Problem)
+    assert isinstance(filed(Reply(200, {}, body), REQUEST, NOWHERE), Problem)
 
 
 def test_no_depth_of_nesting_that_the_parser_takes_trips_what_follows() -> None:
     for depth in range(900, 1000):
         nested = "[" * depth + "]" * depth
         for text in (f'{{"error":{{"message":{nested}}}}}', f'{{"data":{nested}}}', nested):
-            assert isinstance(save(reply(text.encode()), REQUEST, NOWHERE), Problem)
+            assert isinstance(filed(reply(text.encode()), REQUEST, NOWHERE), Problem)

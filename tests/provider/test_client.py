@@ -114,23 +114,6 @@ def test_a_connection_that_is_cut_off_in_an_answer_is_not_used_again(on_the_wire
     on_the_wire(test, ["read", answer(b"{}", b"Content-Encoding: gzip"), "stall"], ["read", OK])
 
 
-def test_a_refused_connection_is_a_network_problem() -> None:
-    async def main() -> None:
-        with trio.socket.socket() as free:
-            await free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        client = Client(base_url=f"http://127.0.0.1:{port}/v1", secret=Secret("k"), timeout_s=5)
-        budget = ByteBudget(1000)
-        with budget.lease() as lease:
-            problem = await client.post(REQUEST, lease)
-        assert isinstance(problem, Problem)
-        assert (problem.kind, problem.retryable) == (Kind.NETWORK, True)
-        assert budget.free == 1000
-        await client.aclose()
-
-    trio.run(main)
-
-
 HEAD = b"HTTP/1.1 200 OK\r\n"
 BROKEN: dict[str, list[bytes | str]] = {
     "closed before the request is read": [],

@@ -139,6 +139,8 @@ def test_without_a_path_the_file_in_this_folder_is_read_if_there_is_one(tmp_path
         ({"cache": {"policy": "exakt"}}, ["'exact'"]),
         ({"cache": {"ttl_days": -1}}, ["ttl_days"]),
         ({"run": {"max_in_flight": 0}}, ["max_in_flight"]),
+        ({"run": {"max_wait_s": 0.5}}, ["max_wait_s is 0.5", "at least 1"]),
+        ({"run": {"max_wait_s": float("inf")}}, ["max_wait_s"]),
         ({"run": {"ordered": 1}}, ["run.ordered", "true or false"]),
         ({"a\nb": 1}, ["a"]),
         ({"request": {"\x1b[31m": 1}}, ["request."]),

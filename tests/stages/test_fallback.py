@@ -22,6 +22,7 @@ from headrace.cache.entry import Entry
 from headrace.cache.in_flight import InFlight
 from headrace.cache.meaning import Twin
 from headrace.cache.store import Store
+from headrace.disk import Disk
 from headrace.estimate import estimate
 from headrace.flow import flow
 from headrace.models import Limits
@@ -111,7 +112,8 @@ class Refusing:
         self._kinds = list(kinds)
         self.asked: list[Request] = []
 
-    async def post(self, request: Request, lease: Lease) -> Reply | Problem:
+    async def post(self, request: Request, lease: Lease, request_id: str | None) -> Reply | Problem:
+        assert request_id is None  # there is no journal
         await lease.reserve(1)
         self.asked.append(request)
         kind = self._kinds.pop(0)
@@ -122,7 +124,7 @@ def api(root: Path, client: Refusing, limits: Limits | None = None) -> Api:
     gate = Gate([Pool("p", limits or Limits(), [Key("a")])])
     trio.lowlevel.spawn_system_task(gate.run)
     clients = cast("Mapping[str, Client]", {"a": client})
-    return Api(gate=gate, clients=clients, root=root, memory=ByteBudget(9), offload=inline, random=Random(0))
+    return Api(gate=gate, clients=clients, root=root, memory=ByteBudget(9), disk=Disk(inline), random=Random(0))
 
 
 def test_the_first_rung_that_answers_ends_the_climb() -> None:

@@ -20,6 +20,7 @@ from headrace.budget import Budget
 from headrace.cache.answers import Answers
 from headrace.cache.in_flight import InFlight
 from headrace.cache.store import Store
+from headrace.disk import Disk
 from headrace.flow import flow
 from headrace.models import Limits
 from headrace.offload import inline
@@ -133,7 +134,7 @@ def test_a_failure_becomes_a_line_with_its_reason_and_some_end_the_run(kind: Kin
     async def main() -> None:
         problem = Problem(kind=kind, message="why")
         (result,), stopped = await settled(Failure(prompt=prompt(1), problem=problem, trail=TRAIL))
-        skipped = kind in (Kind.NO_POOL, Kind.OVER_BUDGET, Kind.INTERRUPTED)
+        skipped = kind in (Kind.NO_POOL, Kind.OVER_BUDGET, Kind.INTERRUPTED, Kind.IN_DOUBT)
         assert result.status is (Status.SKIPPED if skipped else Status.FAILED)
         assert (result.error, result.attempts, result.key, result.images) == (problem, 2, "k", ())
         assert stopped == ([problem] if kind in (Kind.NO_POOL, Kind.OVER_BUDGET) else [])
@@ -324,7 +325,7 @@ def test_a_budget_is_never_overspent_and_what_it_cannot_pay_is_skipped(
         budget, shop = Budget(most), Sells(failing)
         gate = Gate([Pool("p", Limits(images_per_minute=30, max_concurrency=4), [Key("a")])])
         trio.lowlevel.spawn_system_task(gate.run)
-        api = Api(gate=gate, clients={}, root=root, memory=ByteBudget(9), offload=inline, random=Random(0))
+        api = Api(gate=gate, clients={}, root=root, memory=ByteBudget(9), disk=Disk(inline), random=Random(0))
 
         async def source() -> AsyncIterator[Estimated | Failure | Result]:
             for seq, cost in enumerate(costs):
@@ -357,7 +358,7 @@ def test_an_admitted_request_that_is_never_fetched_gives_its_permit_back() -> No
             clients={},
             root=None,  # type: ignore[arg-type]  # nothing is filed
             memory=ByteBudget(9),
-            offload=inline,
+            disk=Disk(inline),
             random=Random(0),
         )
 
@@ -385,7 +386,7 @@ def test_two_lines_that_share_a_budget_give_back_what_each_of_them_set_aside() -
             clients={},
             root=None,  # type: ignore[arg-type]  # nothing is filed
             memory=ByteBudget(9),
-            offload=inline,
+            disk=Disk(inline),
             random=Random(0),
         )
         shop = Sells({0})

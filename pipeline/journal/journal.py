@@ -1,0 +1,143 @@
+"""What was accepted, asked, answered and emitted in one output folder, so that a run that was killed goes on where it stopped.
+
+The order that nothing may change: the row of an attempt is on the disk before its POST; the picture is on the disk under its final name
+before the row of the result; the row of the result before its line is written. So what is finished is never asked for again, and
+what a crash leaves between a POST and its answer is an attempt without an outcome: in doubt, counted and named.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from headrace.chaos import point
+from headrace.errors import UsageError
+from headrace.files import sweep_parts
+from headrace.journal.database import alone, open_database, reading
+from headrace.journal.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from headrace.disk import Disk
+    from headrace.records import Problem
+
+
+@attrs.frozen
+class Intent:
+    """A call that is about to be made."""
+
+    number: int
+    request_id: str
+    """Travels as X-Client-Request-Id, for the vendor's support to find it."""
+
+
+class Journal:
+    """The journal of one output folder; one process at a time has it open (:func:`open_journal`)."""
+
+    def __init__(self, writer: Writer, db: sqlite3.Connection, root: Path, *, hold: bool) -> None:
+        self.writer = writer
+        self.root = root
+        self.hold = hold
+        """Whether what is in doubt is left alone."""
+        self.asked_again = 0
+        """Calls of earlier runs that may have been paid, and whose prompts are asked again."""
+        self.held = 0
+        """Prompts that are left alone because an earlier run may have paid for them."""
+        self.db = db
+        """Reads what is committed."""
+        self._token = secrets.token_hex(5)
+        self._attempts = _last(db, "attempt")
+        self._items = _last(db, "item")
+        self._lines = _last(db, "item", "line")
+        self._outputs = max(_last(db, "output"), _last(db, "item", "output"))
+        self._active: set[int] = set()
+        self.claimed: set[int] = set()
+        """Items of earlier lines that one of this process has taken, until that is committed."""
+
+    @contextmanager
+    def at_work(self) -> Iterator[int]:
+        """The number of a new line, which is at work as long as the block."""
+        self._lines += 1
+        number = self._lines
+        self._active.add(number)
+        try:
+            yield number
+        finally:
+            self._active.remove(number)
+
+    def oldest_line(self) -> int:
+        """Items that were met last before this line belong to nobody who is at work."""
+        return min(self._active)
+
+    def next_item(self) -> int:
+        """The number of a new item."""
+        self._items += 1
+        return self._items
+
+    def next_output(self) -> int:
+        """The number of a new output file."""
+        self._outputs += 1
+        return self._outputs
+
+    async def intend(self, item: int, key: str, cost_usd: float | None) -> Intent:
+        """Have it on the disk that a call is about to be made.
+
+        Raises:
+            OutputError: that cannot be had; the call must not be made.
+        """
+        self._attempts += 1
+        intent = Intent(self._attempts, f"headrace-{self._token}-{self._attempts}")
+        statement = "insert into attempt (number, item, request_id, key, sent_at, cost_usd) values (?, ?, ?, ?, ?, ?)"
+        self.writer.put(statement, intent.number, item, intent.request_id, key, time.time(), cost_usd)
+        try:
+            await self.writer.durable()
+        except BaseException:
+            self._close(intent, "unpaid")  # it was not made
+            raise
+        point("intent_durable")
+        return intent
+
+    def failed(self, intent: Intent, problem: Problem) -> None:
+        """A call got no picture; that one did is written when the picture is on the disk (:class:`headrace.journal.line.JournalLine`)."""
+        self._close(intent, "spoilt" if problem.billed else "unknown" if problem.uncertain else "unpaid")
+
+    def _close(self, intent: Intent, outcome: str) -> None:
+        self.writer.put("update attempt set outcome = ? where number = ?", outcome, intent.number)
+
+
+@contextmanager
+def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool) -> Iterator[Journal]:
+    """The journal in an output folder; what is left to be written is written at the end.
+
+    Args:
+        root: the output folder.
+        disk: where it is written.
+        fresh: forget what is there.
+        hold: leave alone what is in doubt.
+
+    Raises:
+        UsageError: another process works in the folder, or what lies there is no journal.
+        OutputError: what is left cannot be written.
+    """
+    with alone(root):
+        try:
+            db = open_database(root, fresh=fresh)
+            reader = reading(root)
+            in_doubt = reader.execute("select 1 from attempt where outcome is null limit 1").fetchone()
+        except (OSError, sqlite3.Error) as error:
+            raise UsageError(f"the journal in {root} cannot be used: {error}; choose another --out-dir") from None
+        if in_doubt:
+            sweep_parts(root / "images")
+        with closing(reader), closing(Writer(db, root, disk)) as writer:
+            yield Journal(writer, reader, root, hold=hold)
+
+
+def _last(db: sqlite3.Connection, table: str, column: str = "number") -> int:
+    return int(db.execute(f"select coalesce(max({column}), 0) from {table}").fetchone()[0])  # noqa: S608 - names of our own

@@ -1,0 +1,142 @@
+"""One line's part in the journal: every record of the input finds its item, and what earlier runs know of it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+
+from headrace.journal.identity import identity_of
+from headrace.journal.stored import restored, stored
+from headrace.journal.writer import MANY
+from headrace.log import log
+from headrace.records import Failure, Kind, Problem, Prompt, Result, Status
+from headrace.results import failed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from headrace.journal.journal import Journal
+    from headrace.records import Part
+
+_FIND = "select number, final, result, output from item where identity = ? and line < ? order by line, number"
+_DOUBTS = "select count(*) filter (where outcome is null), total(cost_usd) from attempt where item = ? and outcome is not 'unpaid'"
+_ENTER = "insert into item (number, identity, line, name) values (?, ?, ?, ?)"
+_FINISH = "update item set status = ?, final = ?, pictures = ?, result = ? where number = ?"
+_IN_DOUBT = "a run that was killed may have paid for it, its answer is lost; --in-doubt retry asks again"
+
+
+@attrs.frozen
+class Recalled:
+    """A record of the input, and what its item has cost in earlier runs."""
+
+    record: Prompt | Result
+    spent_usd: float = 0.0
+
+
+class JournalLine:
+    """What one line reads and writes.
+
+    Args:
+        journal: of all lines.
+        url: the API that answers: what another one made is not what was asked for.
+        number: of this line.
+        output: number of the output file that the lines go into; None where that is not known to the journal.
+    """
+
+    def __init__(self, journal: Journal, url: str, number: int, output: int | None) -> None:
+        self._journal = journal
+        self._writer = journal.writer
+        self._url = url
+        self._number = number
+        self._output = output
+
+    async def recall(self, record: Prompt | Result) -> Recalled:
+        """The record with its item; the result in its place where an earlier run has it.
+
+        Equal records without an id of their own are told apart by their number: the second finds the second item.
+        """
+        if self._writer.pending > 2 * MANY:
+            await self._writer.durable()
+        identity = identity_of(record, self._url)
+        found = self._claim(identity, record.id)
+        if found is None:
+            number = self._journal.next_item()
+            self._writer.put(_ENTER, number, identity, self._number, record.id)
+            return Recalled(attrs.evolve(record, item=number))
+        number, final, text, output = found
+        record = attrs.evolve(record, item=number)
+        doubts, spent_usd = self._journal.db.execute(_DOUBTS, (number,)).fetchone()
+        if final and (result := self._restored(text, record)) is not None:
+            return Recalled(attrs.evolve(result, written=output is not None and output == self._output), spent_usd)
+        if doubts and isinstance(record, Prompt):
+            return Recalled(self._doubtful(record, number, doubts), spent_usd)
+        return Recalled(record, spent_usd)
+
+    async def answered(self, result: Result, cost_usd: float | None, parts: Sequence[Part]) -> None:
+        """Have it on the disk that a prompt was answered and paid for, its pictures under their final names first.
+
+        Raises:
+            OutputError: that cannot be had.
+        """
+        self._writer.place(parts)
+        self._finish(result)
+        self._writer.put("update attempt set outcome = 'paid', cost_usd = ? where item = ? and outcome is null", cost_usd, result.item)
+        await self._writer.durable()
+
+    def ended(self, result: Result) -> None:
+        """A record has a result that nothing was paid for; what cost nothing may be done again, and nobody waits for the disk."""
+        if not result.recalled:
+            self._finish(result)
+
+    def _finish(self, result: Result) -> None:
+        final = result.status is Status.OK or (result.error is not None and not result.error.retryable)
+        self._writer.put(_FINISH, result.status.value, final, len(result.images), stored(result), result.item)
+
+    def _claim(self, identity: bytes, name: str) -> tuple[int, int, str, int | None] | None:
+        journal = self._journal
+        found: tuple[int, int, str, int | None]
+        for found in journal.db.execute(_FIND, (identity, journal.oldest_line())):
+            number = found[0]
+            if number not in journal.claimed:
+                # Until that is committed it can still be found.
+                journal.claimed.add(number)
+                release = partial(journal.claimed.discard, number)
+                self._writer.put("update item set line = ?, name = ? where number = ?", self._number, name, number, then=release)
+                return found
+        return None
+
+    def _restored(self, text: str, record: Prompt | Result) -> Result | None:
+        result = restored(text, record)
+        if result is None:
+            log.warning("journal_row_broken", prompt=record.id)
+            return None
+        for picture in result.images:
+            try:
+                whole = (self._journal.root / picture.path).stat().st_size == picture.bytes
+            except OSError:
+                whole = False
+            if not whole:
+                log.warning("picture_missing", prompt=record.id, picture=picture.path, next="it is made again")
+                return None
+        return result
+
+    def _doubtful(self, prompt: Prompt, number: int, doubts: int) -> Prompt | Result:
+        if self._journal.hold:
+            self._journal.held += 1
+            return failed(prompt, Failure(prompt=prompt, problem=Problem(kind=Kind.IN_DOUBT, message=_IN_DOUBT, retryable=True)))
+        self._journal.asked_again += doubts
+        log.warning("asked_again", prompt=prompt.id, because="a run that was killed may have paid for it")
+        self._writer.put("update attempt set outcome = 'unknown' where item = ? and outcome is null", number)
+        return prompt
+
+
+@asynccontextmanager
+async def journal_line(journal: Journal, url: str, output: int | None) -> AsyncIterator[JournalLine]:
+    """The part of one line as long as it runs; see :class:`JournalLine`."""
+    # What the lines before it have put has to be found.
+    await journal.writer.durable()
+    with journal.at_work() as number:
+        yield JournalLine(journal, url, number, output)
