@@ -21,7 +21,7 @@ from headrace.caching import open_cache
 from headrace.disk import Disk
 from headrace.endpoints import alternative_endpoint, primary_endpoint
 from headrace.errors import OutputError, UsageError
-from headrace.files import private_folder
+from headrace.files import private_folder, refuse_foreign
 from headrace.flow import flow
 from headrace.items import iterate
 from headrace.journal.journal import open_journal
@@ -189,7 +189,7 @@ async def open_race(
     Raises:
         UsageError: a key, a folder, a model or a limit cannot be used, or another process works in the output folder.
     """
-    root = _folder(Path(settings.run.out_dir))
+    root = _folder(Path(settings.run.out_dir), journal=settings.run.journal)
     endpoint, other = primary_endpoint(settings, environ), None
     if settings.fallback.alternative is not None:
         other = alternative_endpoint(settings, settings.fallback.alternative, environ)
@@ -247,9 +247,13 @@ def _clients(endpoint: Endpoint, app: Any) -> dict[str, Client]:
     return {key.name: Client(base_url=endpoint.url, secret=key.secret, timeout_s=endpoint.timeout_s, app=app) for key in keys}
 
 
-def _folder(path: Path) -> Path:
+def _folder(path: Path, *, journal: bool) -> Path:
     try:
         private_folder(path)
-    except OSError as error:
-        raise OutputError(f"the output folder {path} cannot be made: {error.strerror}") from None
+        if journal:
+            refuse_foreign(path)
+    except (OSError, ValueError) as error:
+        # ValueError: a name that no file can have.
+        why = getattr(error, "strerror", None) or error
+        raise OutputError(f"the output folder {path} cannot be made: {why}") from None
     return path

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from headrace.chaos import point
-from headrace.errors import OutputError, UnsyncedError
+from headrace.errors import OutputError, UnsyncedError, UsageError
+from headrace.log import log
 from headrace.records import Part
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PART = ".part"
+_ROOT = 0
 
 
 def private_folder(path: Path) -> None:
@@ -30,6 +33,23 @@ def private_folder(path: Path) -> None:
             folder.mkdir(mode=0o700, exist_ok=True)
             # A power cut must not take a folder along in which files are safe.
             _sync_path(folder.parent)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """See that no other user can put into a folder what a later run would believe; root can anyway.
+
+    Raises:
+        UsageError: the folder, or the link to it, belongs to another user, or anybody may write there.
+        OSError: it cannot be looked at.
+    """
+    link, there = folder.lstat(), folder.stat()
+    for what, owner in (("link" if stat.S_ISLNK(link.st_mode) else "folder", link.st_uid), ("folder", there.st_uid)):
+        if owner not in (_ROOT, os.geteuid()):
+            raise UsageError(f"the {what} {folder} belongs to user {owner}, who could change what lies there; choose another --out-dir")
+    if there.st_mode & stat.S_IWOTH:
+        raise UsageError(f"anybody can change what lies in {folder}; chmod o-w {folder}, or name a new folder below it as --out-dir")
+    if there.st_mode & stat.S_IWGRP:
+        log.warning("folder_open_to_group", folder=str(folder), group=there.st_gid, next="chmod g-w where you do not trust all of them")
 
 
 def write_part(final: Path, data: bytes) -> Part:

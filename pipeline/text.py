@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
-
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
 
 LONGEST = 500
 SHORTEST_HIDDEN = 8
@@ -25,7 +22,7 @@ class Hidden(Protocol):
         ...
 
 
-_hidden: MutableMapping[int, Hidden] = WeakValueDictionary()
+_hidden: WeakValueDictionary[int, Hidden] = WeakValueDictionary()
 
 
 def hide(secret: Hidden) -> None:
@@ -35,8 +32,9 @@ def hide(secret: Hidden) -> None:
 
 def masked(text: str) -> str:
     """No key: none that is in use, whatever it looks like, and nothing else that looks like one."""
-    # Longest first: one key may be the start of another. A copy, because another thread may add one meanwhile.
-    for key in sorted((secret.reveal() for secret in [*_hidden.values()]), key=len, reverse=True):
+    # A list of references, because another thread may add one meanwhile. Longest first: one key may be the start of another.
+    keys = [secret.reveal() for reference in _hidden.valuerefs() if (secret := reference()) is not None]
+    for key in sorted(keys, key=len, reverse=True):
         if len(key) >= SHORTEST_HIDDEN:
             text = text.replace(key, "***")
     return _KEY_LIKE.sub("***", text)

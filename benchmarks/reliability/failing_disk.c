@@ -7,7 +7,7 @@
  * FAILING_DISK_TIMES   how many calls in a row fail; 0 is all of them
  * FAILING_DISK_WHILE   if set: calls fail only as long as this file exists
  * FAILING_DISK_ERRNO   what they fail with
- * FAILING_DISK_TALLY   if set: a file that gets a byte for each call that was counted
+ * FAILING_DISK_TALLY   if set: a file that gets a line for each call that was counted: "-", or "!" where it failed, and what it was on
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 static atomic_int counted;
+static _Thread_local char concerned[PATH_MAX + 8];
 
 /* The true call goes by its number: nothing has to be looked up before main. */
 static int below(const char *path) {
@@ -32,7 +33,9 @@ static int below(const char *path) {
     size_t length;
     if (under == NULL || path == NULL) return 0;
     length = strlen(under);
-    return strncmp(path, under, length) == 0 && (path[length] == '/' || path[length] == '\0');
+    if (strncmp(path, under, length) != 0 || (path[length] != '/' && path[length] != '\0')) return 0;
+    snprintf(concerned, sizeof concerned, "- .%.*s\n", PATH_MAX - 1, path + length);
+    return 1;
 }
 
 static int below_fd(int fd) {
@@ -69,24 +72,30 @@ static int number(const char *name) {
     return text == NULL ? 0 : atoi(text);
 }
 
+static int is_to_fail(int call) {
+    const char *while_there = getenv("FAILING_DISK_WHILE");
+    int from = number("FAILING_DISK_FROM"), times = number("FAILING_DISK_TIMES");
+    if (from == 0 || call < from || (times != 0 && call >= from + times)) return 0;
+    return while_there == NULL || syscall(SYS_faccessat, AT_FDCWD, while_there, F_OK) == 0;
+}
+
 /* Counts a call that concerns us; true where it is to fail, with errno set. */
 static int fails(void) {
-    const char *tally = getenv("FAILING_DISK_TALLY"), *while_there = getenv("FAILING_DISK_WHILE");
-    int call = atomic_fetch_add(&counted, 1) + 1, from = number("FAILING_DISK_FROM"), times = number("FAILING_DISK_TIMES");
+    const char *tally = getenv("FAILING_DISK_TALLY");
+    int failing = is_to_fail(atomic_fetch_add(&counted, 1) + 1);
     if (tally != NULL) {
         int fd = (int)syscall(SYS_openat, AT_FDCWD, tally, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (failing) concerned[0] = '!';
         if (fd >= 0) {
-            syscall(SYS_write, fd, "x", 1);
+            syscall(SYS_write, fd, concerned, strlen(concerned));
             syscall(SYS_close, fd);
         }
     }
-    if (from == 0 || call < from || (times != 0 && call >= from + times)) return 0;
-    if (while_there != NULL && syscall(SYS_faccessat, AT_FDCWD, while_there, F_OK) != 0) return 0;
-    errno = number("FAILING_DISK_ERRNO");
-    return 1;
+    if (failing) errno = number("FAILING_DISK_ERRNO");
+    return failing;
 }
 
-static int write_fails(int concerned) { return concerned && fails(); }
+static int write_fails(int ours) { return ours && fails(); }
 
 ssize_t write(int fd, const void *data, size_t size) {
     if (of_family("write") && write_fails(below_fd(fd))) return -1;

@@ -45,7 +45,7 @@ class Trouble:
     while_there: Path | None = None
     """Calls fail only as long as this file exists."""
     tally: Path | None = None
-    """Gets a byte for each call that was counted."""
+    """Gets a line for each call that was counted, with the file that it was on; ``!`` marks those that failed."""
 
     @property
     def environ(self) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ from headrace.errors import HeadraceError, StoppedError, UsageError, lone
 from headrace.journal.outputs import output_file
 from headrace.lines import open_input, read_lines
 from headrace.observe.counters import Counters
-from headrace.observe.summary import summary
+from headrace.observe.summary import doubts, summary
 from headrace.output import LineWriter
 from headrace.records import Status
 from headrace.text import clean
@@ -160,17 +160,8 @@ class _Run:
             _say(text)
         folder = self._job.settings.run.out_dir
         left = self._results.in_flight if self._results is not None else 0
-        if left:
-            _say(
-                f"{left} prompts were cancelled and have no line; what was under way may have been paid: headrace status {folder} names it"
-            )
-        if race.journal is not None and race.journal.asked_again:
-            again = race.journal.asked_again
-            _say(f"{again} calls of a run that was killed may have been paid, and were made again: headrace status {folder} names them")
-        if race.journal is not None and race.journal.held:
-            _say(
-                f"{race.journal.held} prompts may have been paid in a run that was killed, and were left alone; --in-doubt retry asks again"
-            )
+        for text in doubts(race.journal, left, folder):
+            _say(text)
         if self._signal is not None or self._stopped is not None or left or unwritten:
             _say("the same command goes on from here: what is finished is not paid for again")
         if self._counters.pictures_made or self._counters.free:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from headrace.admission.pool import PoolStatistics
+    from headrace.journal.journal import Journal
     from headrace.observe.counters import Counters
 
 TELLING_S = 10.0
@@ -51,6 +52,17 @@ def summary(counters: Counters, pools: Sequence[PoolStatistics], elapsed_s: floa
     for pool in pools:
         if pool.state != "ready":
             yield f"pool {pool.name} is {pool.state}"
+
+
+def doubts(journal: Journal | None, cancelled: int, folder: str) -> Iterator[str]:
+    """What may have been paid for nothing, in the run before or in this one, and where it is named."""
+    named = f"headrace status {folder} names them"
+    if cancelled:
+        yield f"{cancelled} prompts were cancelled and have no line; calls under way may have been paid: {named}"
+    if journal is not None and journal.asked_again:
+        yield f"{journal.asked_again} calls of a run that was killed may have been paid, and were made again: {named}"
+    if journal is not None and journal.held:
+        yield f"{journal.held} prompts may have been paid in a run that was killed, and are left alone; --in-doubt retry asks again"
 
 
 def _use_of_limits(pools: Sequence[PoolStatistics]) -> str:

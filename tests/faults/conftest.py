@@ -16,8 +16,8 @@ PATIENCE_S = 20.0
 
 
 @pytest.fixture
-def in_time() -> Callable[[Callable[[], Awaitable[None]]], None]:
-    """``in_time(main)`` runs it on the real clock; one that hangs fails, and so does one that leaves a task behind."""
+def in_time() -> Iterator[Callable[[Callable[[], Awaitable[None]]], None]]:
+    """``in_time(main)`` runs it on the real clock; one that hangs fails, and so does one that leaves a task or a socket behind."""
 
     async def bounded(main: Callable[[], Awaitable[None]]) -> None:
         before = trio.lowlevel.current_statistics().tasks_living
@@ -25,7 +25,10 @@ def in_time() -> Callable[[Callable[[], Awaitable[None]]], None]:
             await main()
         assert trio.lowlevel.current_statistics().tasks_living == before
 
-    return lambda main: trio.run(bounded, main)
+    sockets = _sockets()
+    yield lambda main: trio.run(bounded, main)
+    gc.collect()
+    assert _sockets() <= sockets
 
 
 @pytest.fixture
@@ -38,14 +41,6 @@ def listening() -> Callable[..., Awaitable[int]]:
         return port
 
     return start
-
-
-@pytest.fixture(autouse=True)
-def _no_socket_stays_open() -> Iterator[None]:
-    before = _sockets()
-    yield
-    gc.collect()
-    assert _sockets() <= before
 
 
 def _sockets() -> set[str]:

@@ -29,7 +29,7 @@ STATUS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_lost_under_any_fault_of_the_api(fault: str, seed: int) -> None:
     assert not http_fault(fault, seed)
@@ -49,7 +49,7 @@ def test_good_lines_do_not_suffer_from_bad_ones(name: str, seed: int) -> None:
 
 def test_a_permit_that_leaks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Permit, "succeeded", lambda _permit, _usage: None)
-    assert any("permits out" in each for each in http_fault("reset", 2))
+    assert any("permits out" in each for seed in range(6) for each in http_fault("reset", seed))
 
 
 def test_a_result_that_never_comes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_result_has_its_pictures_or_its_reason(tmp_path: Path) -> None:
 
 
 def call(**other: Any) -> Call:
-    plain = {
+    fields: dict[str, Any] = {
         "at": 0.0,
         "life": 1,
         "pool": "p",
@@ -104,8 +104,13 @@ def call(**other: Any) -> Call:
         "used": 9,
         "usd": 0.01,
         "ended": 1.0,
+        "outcome": "ok",
+        "billed": True,
+        "answered": True,
+        "request_id": "headrace-1",
+        **other,
     }
-    return Call(**(plain | {"outcome": "ok", "billed": True, "answered": True, "request_id": "headrace-1"} | other))
+    return Call(**fields)
 
 
 @pytest.mark.parametrize(

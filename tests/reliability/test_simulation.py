@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 from reliability.door import Call, Door, RunawayError
@@ -16,7 +18,7 @@ from headrace.admission.bucket import Bucket
 from headrace.models import Limits
 from headrace.owners import Owner
 from headrace.settings import CacheSettings, PoolSettings, RunSettings, Settings
-from headrace.simulator import SimulatorSettings, World
+from headrace.simulator import SimulatedPool, SimulatorSettings, World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,13 +38,13 @@ print(traced(int(sys.argv[4]), Path(sys.argv[3])))
 """
 
 
-def simulation(seed: int, place: Path, api: SimulatorSettings | None = None, pools: tuple[PoolSettings, ...] = POOLS) -> Simulation:
+def simulation(seed: int, place: Path, api: SimulatorSettings | None = None, **options: Any) -> Simulation:
     settings = Settings(
-        pool=pools,
+        pool=POOLS,
         cache=CacheSettings(policy="exact", dir=str(place / "cache")),
         run=RunSettings(out_dir=str(place / "out"), simulate=True, journal=True),
     )
-    return Simulation(seed, settings, api or SimulatorSettings(latency_s=10.0, faults=FAULTS), most_calls=1_000)
+    return Simulation(seed, settings, api or SimulatorSettings(latency_s=10.0, faults=FAULTS), **({"most_calls": 1_000} | options))
 
 
 def ran(simulated: Simulation, prompts: int) -> Line:
@@ -94,20 +96,22 @@ def test_what_waits_for_nothing_is_a_hang_and_not_the_end_of_time(tmp_path: Path
 
 
 def test_a_line_that_goes_in_circles_is_stopped_at_the_door(tmp_path: Path) -> None:
-    simulated = simulation(0, tmp_path, SimulatorSettings(latency_s=0.0))
-    simulated = Simulation(0, simulated.settings, SimulatorSettings(latency_s=0.0), most_calls=3)
+    simulated = simulation(0, tmp_path, SimulatorSettings(latency_s=0.0), most_calls=3)
     with pytest.RaisesGroup(RunawayError, flatten_subgroups=True):
         ran(simulated, 10)
 
 
 def test_the_door_notices_a_client_that_does_not_keep_its_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, broken = (simulation(3, tmp_path / name, SimulatorSettings(latency_s=1.0), POOLS[1:]) for name in ("kept", "broken"))
-    ran(kept, 200)
+    def generous(pool: SimulatedPool) -> SimulatedPool:
+        return attrs.evolve(pool, images_per_minute=None, tokens_per_minute=None)
+
+    kept, broken = (simulation(3, tmp_path / name, SimulatorSettings(latency_s=1.0), pools=generous) for name in ("kept", "broken"))
+    ran(kept, 300)
     assert not list(kept.door.broken_limits())
     monkeypatch.setattr(Bucket, "earliest", lambda _bucket, _cost, now: now)
-    ran(broken, 200)
-    found = list(broken.door.broken_limits())
-    assert [each.split(" in the 60 s")[0].split(" ", 3)[3].split()[-1] for each in found] == ["images", "tokens"]
+    ran(broken, 300)
+    found = [re.sub(r" got [\d.]+ (\w+) .*", r" \1", each) for each in broken.door.broken_limits()]
+    assert found == ["pool large images", "pool large tokens"]
 
 
 def door(limits: Limits, calls: Sequence[Call]) -> Door:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from reliability.hour import imagined
 from reliability.simulation import chance
 from reliability.soak import soak
 
+from headrace.admission.bucket import Bucket
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 SEEDS = range(0, 60, 2)
 
@@ -18,6 +21,11 @@ def test_no_random_hour_breaks_anything(capsys: pytest.CaptureFixture[str]) -> N
     assert not outcome.failures
     assert outcome.trials == len(SEEDS)
     assert capsys.readouterr().err == ""
+
+
+def test_a_client_that_does_not_keep_its_limits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bucket, "earliest", lambda _bucket, _cost, now: now)
+    assert any("in the 60 s before" in failure for failure in soak(range(11, 13)).failures)
 
 
 def test_an_hour_follows_from_its_seed(tmp_path: Path) -> None:
