@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := headrace-demo
 
-.PHONY: demo dev test check bench vendor clean
+.PHONY: demo dev test check bench reliability vendor clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -42,6 +42,9 @@ bench: $(VENV)/developing  ## the figures of the README
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/cache_speed.py
+
+reliability: $(VENV)/developing  ## what is lost when things go wrong: half an hour, as root for the power cuts; writes docs/reliability.md
+	$(BIN)/python benchmarks/reliability
 
 vendor: $(VENV)/developing  ## the simulator against the vendor's SDK and OpenAPI: make vendor SPEC=openapi.yaml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group check

@@ -10,7 +10,10 @@ LONGEST = 500
 SHORTEST_HIDDEN = 8
 """Characters from which a key is looked for: the stand-in of a local server may be ``any``, and words would go with it."""
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
+# What moves a cursor, turns the direction round, is not to be seen, or is half of a character that no file can hold.
+_CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]+"
+)
 _KEY_LIKE = re.compile(r"\b(?:sk|sess)-[A-Za-z0-9_*.-]{4,}")
 
 

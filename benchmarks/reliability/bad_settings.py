@@ -7,12 +7,16 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 from hypothesis import strategies as st
 
 from headrace.cli import init
-from headrace.errors import UsageError
+from headrace.errors import HeadraceError, UsageError, lone
+from headrace.records import Result, Status
 from headrace.settings import Settings
-from reliability.mutations import changed_bytes
+from headrace.simulator import SimulatorSettings
+from reliability.mutations import changed_bytes, one_line_of_text
+from reliability.simulation import Simulation
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
@@ -25,6 +29,7 @@ _VALUES = (
     *('["reduced_quality", 3]', '{ a = { b = 1 } }', '"sk-canary-0123456789"', "0x7fffffffffffffff", "[" * 5_000, "\u202e", "\x00"),
 )
 _TOKENS = (b"[", b"]", b"[[pool]]\n", b"[request]\n", b"=", b'"', b"'''", b".", b"#", b"\n", b"\r", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\\u")
+
 
 
 @st.composite
@@ -60,9 +65,33 @@ def bad_settings(data: bytes) -> list[str]:
             found = Settings.load(path)
         except UsageError as error:
             said = str(error)
-            if not said.isprintable() or "headrace.toml" not in said or "canary" in said:
+            if not one_line_of_text(said) or "headrace.toml" not in said or "canary" in said:
                 return [f"it says {said!r}"]
             return []
         except Exception as error:  # noqa: BLE001 - whatever it is, a user would see it as a traceback
             return [f"it raises {type(error).__name__}: {error}"]
-        return [] if isinstance(found, Settings) else [f"it gives {found!r}"]
+        return _used(found, folder)
+
+
+def _used(found: Settings, folder: str) -> list[str]:
+    """One prompt with settings that were taken; in a folder of its own, wherever they lead."""
+    found = attrs.evolve(
+        found,
+        cache=attrs.evolve(found.cache, dir=f"{folder}/cache", policy="exact" if found.cache.policy != "off" else "off"),
+        run=attrs.evolve(found.run, out_dir=f"{folder}/out", simulate=True, journal=True),
+    )
+    results = list[Result]()
+
+    simulation = Simulation(0, found, SimulatorSettings(latency_s=10))
+
+    async def main() -> None:
+        async with simulation.open() as race, race.results(["a cat"]) as line:
+            results.extend([result async for result in line])
+
+    try:
+        simulation.run(main)
+    except Exception as error:  # noqa: BLE001 - see above
+        if isinstance(only := lone(error), HeadraceError):
+            return [] if one_line_of_text(str(only)) else [f"it says {only!s}"]
+        return [f"it raises {only!r}"]
+    return [f"{result.error}" for result in results if result.status is not Status.OK and result.error is None]

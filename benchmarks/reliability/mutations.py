@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import unicodedata
+import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 
 from reliability.outcome import Outcome
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LARGEST = 10**400
+LONGEST = 2_000
+_UNFIT = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 TEXTS = st.one_of(
     st.text(st.characters(), max_size=20),  # halves of surrogate pairs and NUL included
@@ -87,6 +93,11 @@ def changed_bytes(draw: DrawFn, data: bytes, tokens: Sequence[bytes] = ()) -> by
     return bytes(found)
 
 
+def one_line_of_text(text: str) -> bool:
+    """Whether a terminal shows it as one line, as it stands: no controls, nothing that turns its direction round or cannot be encoded."""
+    return bool(text) and not any(unicodedata.category(mark) in _UNFIT or unicodedata.bidirectional(mark) in _TURNING for mark in text)
+
+
 def tried(name: str, examples: int, strategy: SearchStrategy[T], trial: Callable[[T], Iterable[str]], note: str = "") -> Outcome:
     """So many examples, the same ones every time; the smallest one that breaks something is told."""
     trials = 0
@@ -108,8 +119,10 @@ def tried(name: str, examples: int, strategy: SearchStrategy[T], trial: Callable
             raise AssertionError(broken)
 
     try:
-        one()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HypothesisWarning)  # that an example is long
+            one()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what was found
         notes = " ".join(getattr(error, "__notes__", ()))
-        return Outcome(name, trials, (f"{type(error).__name__}: {error} {notes}",), note)
+        return Outcome(name, trials, (f"{type(error).__name__}: {error} {notes}"[:LONGEST],), note)
     return Outcome(name, trials, (), note)

@@ -49,6 +49,8 @@ class _Run:
         self.hour = imagined(chance(seed, "hour"), place)
         self.simulation = Simulation(seed, self.hour.settings, self.hour.api, pools=self.hour.api_pool)
         self.lives: list[list[Line]] = []
+        self.cuts: dict[int, float] = {}
+        """Process -> when it was cancelled, for those that were."""
         self.broken: list[str] = []
 
     def play(self) -> list[str]:
@@ -77,6 +79,8 @@ class _Run:
                                 pauses = _pauses(dice, self.hour.consumer_s)
                                 side_by_side.start_soon(self._line, race, line, pauses)
                         beside.cancel_scope.cancel()
+                if life.cancelled_caught:
+                    self.cuts[self.simulation.door.life] = trio.current_time()
                 self.broken.extend(held(race))
                 most = race.max_in_flight
             self.broken.extend(running())
@@ -104,8 +108,19 @@ class _Run:
             # Out of the journal a result comes again as it was, with its cost.
             costs = {result.item: result for result in results}.values() if run.journal else results
             yield from unbalanced(calls, costs, whole=whole)
+        if run.journal and run.in_doubt == "hold" and self.hour.lines == 1:
+            yield from self._asked_again()
         if run.journal or self.hour.settings.cache.policy == "exact":
             yield from self._paid_again()
+
+    def _asked_again(self) -> Iterator[str]:
+        """What is to be held is not asked for again: what was under way when a process was cancelled."""
+        calls = self.simulation.door.calls
+        for text in _once(self.hour.items):
+            own = [call for call in calls if call.prompt == text]
+            cut = [call.life for call in own if call.in_doubt and call.ended == self.cuts.get(call.life)]
+            if cut and any(call.life > cut[0] for call in own):
+                yield f"{text!r} was in doubt after life {cut[0]} and asked for again"
 
     def _paid_again(self) -> Iterator[str]:
         """What one process finished is not paid for by a later one, as far as the journal or the cache remembers it."""
@@ -123,6 +138,12 @@ class _Run:
                 done = sum(result.prompt == text and _remembered(result, journal=journal) for line in lines for result in line.results)
                 if done == asked and (later := sum(call.life > number for call in calls)):
                     yield f"{text!r} was finished in life {number} and paid for {later} times afterwards"
+
+
+def _once(items: tuple[object, ...]) -> Iterator[str]:
+    """The texts that one item alone asks for."""
+    texts = Counter(item["prompt"] if isinstance(item, dict) else item for item in items)
+    return (text for text, times in texts.items() if times == 1 and isinstance(text, str))
 
 
 def _remembered(result: Result, *, journal: bool) -> bool:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from headrace.models import Limits
     from headrace.records import Problem, Usage
 
+RESOURCES = ("images", "tokens", "requests")
+
 
 @attrs.frozen
 class Cost:
@@ -80,12 +82,7 @@ class Pool:
         self.keys = tuple(keys)
         self.benched: str | None = None
         self.retries = RetryBudget()
-        named = {
-            "images": limits.images_per_minute,
-            "tokens": limits.tokens_per_minute,
-            "requests": limits.requests_per_minute,
-        }
-        self._buckets = {resource: Bucket(limit) for resource, limit in named.items() if limit is not None}
+        self._buckets = {name: Bucket(limit) for name in RESOURCES if (limit := getattr(limits, f"{name}_per_minute")) is not None}
         self._breaker = Breaker()
         self._server_said = ""
         self._refusals = Refusals()
@@ -95,7 +92,7 @@ class Pool:
         self._busy_s = 0.0
         self._calls = 0
         self._refused = 0
-        self._admitted: Counter[str] = Counter({"images": 0, "tokens": 0, "requests": 0})
+        self._admitted: Counter[str] = Counter(dict.fromkeys(RESOURCES, 0))
         self._first_at: float | None = None
         self._last_at: float | None = None
 
@@ -143,8 +140,8 @@ class Pool:
         waits = [(self.closed_until, self.closed(now))]
         for resource, bucket in self._buckets.items():
             at = bucket.earliest(wanted := getattr(cost, resource), now)
-            limit = f"pool {self.name} allows {bucket.limit:,.0f} {resource} a minute"
-            waits.append((at, f"{limit}, and {wanted:,} more fit in {at - now:,.0f} s"))
+            fits = f"{wanted:,} more fit in {at - now:,.0f} s"
+            waits.append((at, f"pool {self.name} allows {bucket.limit:,.0f} {resource} a minute, and {fits}"))
         return max(waits, key=itemgetter(0))[1]
 
     def latest(self, now: float) -> float:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from headrace.disk import Disk
     from headrace.records import Problem
+_SPENT = "select total(cost_usd) from attempt where item = ? and number <= ? and outcome is not 'unpaid'"
 
 
 @attrs.frozen
@@ -53,9 +54,9 @@ class Journal:
         self.db = db
         """Reads what is committed."""
         self._token = secrets.token_hex(5)
-        self._attempts = _last(db, "attempt")
+        self._attempts = self._attempts_before = _last(db, "attempt")
         self._items = _last(db, "item")
-        self._lines = _last(db, "item", "line")
+        self._lines = self._lines_before = _last(db, "item", "line")
         self._outputs = max(_last(db, "output"), _last(db, "item", "output"))
         self._active: set[int] = set()
         self.claimed: set[int] = set()
@@ -75,6 +76,12 @@ class Journal:
     def oldest_line(self) -> int:
         """Items that were met last before this line belong to nobody who is at work."""
         return min(self._active)
+
+    def spent_before(self, item: int, met: int) -> float:
+        """USD that earlier processes paid for an item, or may have; ``met`` is the line that met it last: each process counts it once."""
+        if met > self._lines_before:
+            return 0.0
+        return float(self.db.execute(_SPENT, (item, self._attempts_before)).fetchone()[0])
 
     def next_item(self) -> int:
         """The number of a new item."""

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from headrace.journal.journal import Journal
     from headrace.records import Part
 
-_FIND = "select number, final, result, output from item where identity = ? and line < ? order by line, number"
-_DOUBTS = "select count(*) filter (where outcome is null), total(cost_usd) from attempt where item = ? and outcome is not 'unpaid'"
+_FIND = "select number, line, final, result, output from item where identity = ? and line < ? order by line, number"
+_DOUBTS = "select count(*) from attempt where item = ? and outcome is null"
 _ENTER = "insert into item (number, identity, line, name) values (?, ?, ?, ?)"
 _FINISH = "update item set status = ?, final = ?, pictures = ?, result = ? where number = ?"
 _IN_DOUBT = "a run that was killed may have paid for it, its answer is lost; --in-doubt retry asks again"
+_Found = tuple[int, int, int, str, int | None]
 
 
 @attrs.frozen
@@ -66,9 +67,10 @@ class JournalLine:
             number = self._journal.next_item()
             self._writer.put(_ENTER, number, identity, self._number, record.id)
             return Recalled(attrs.evolve(record, item=number))
-        number, final, text, output = found
+        number, met, final, text, output = found
         record = attrs.evolve(record, item=number)
-        doubts, spent_usd = self._journal.db.execute(_DOUBTS, (number,)).fetchone()
+        (doubts,) = self._journal.db.execute(_DOUBTS, (number,)).fetchone()
+        spent_usd = self._journal.spent_before(number, met)
         if final and (result := self._restored(text, record)) is not None:
             return Recalled(attrs.evolve(result, written=output is not None and output == self._output), spent_usd)
         if doubts and isinstance(record, Prompt):
@@ -95,9 +97,9 @@ class JournalLine:
         final = result.status is Status.OK or (result.error is not None and not result.error.retryable)
         self._writer.put(_FINISH, result.status.value, final, len(result.images), stored(result), result.item)
 
-    def _claim(self, identity: bytes, name: str) -> tuple[int, int, str, int | None] | None:
+    def _claim(self, identity: bytes, name: str) -> _Found | None:
         journal = self._journal
-        found: tuple[int, int, str, int | None]
+        found: _Found
         for found in journal.db.execute(_FIND, (identity, journal.oldest_line())):
             number = found[0]
             if number not in journal.claimed:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -219,3 +220,15 @@ def test_ctrl_c_ends_a_program_that_waits_for_a_result(tmp_path: Path, api: tupl
             process.kill()
     assert process.returncode == -signal.SIGINT
     assert err.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_with_a_journal_a_job_that_was_left_goes_on_and_without_one_it_starts_over(
+    settings: Callable[..., Settings], world: World, tmp_path: Path
+) -> None:
+    for journal, bill in ((True, 1), (False, 2)):
+        prompts = [{"prompt": f"{tmp_path} {journal} {n}", "cache": "bypass", "metadata": n} for n in range(3)]
+        for seen in (2, 3):
+            results = headrace.generate(prompts, settings(journal=journal, max_in_flight=1))
+            assert [result.metadata for result in itertools.islice(results, seen)] == list(range(seen))
+            results.close()  # type: ignore[attr-defined]  # a generator
+        assert [world.bill[str(each["prompt"])] for each in prompts[:2]] == [bill] * 2

@@ -192,7 +192,9 @@ def test_what_only_takes_time_and_kept_connections_that_go_never_cost_a_second_p
     assert ran.world.bill == dict.fromkeys(PROMPTS, 1)
     assert (ran.attempts["paid"], ran.attempts["spoilt"], ran.attempts["open"]) == (3, 0, 0)
     assert ran.books_agree()
-    assert len(set(ran.request_ids)) == len(ran.request_ids) == 3 + ran.attempts["unknown"]
+    # One that leaves while its connection goes may arrive nowhere; none arrives twice.
+    assert len(set(ran.request_ids)) == len(ran.request_ids)
+    assert 3 <= len(ran.request_ids) <= 3 + ran.attempts["unknown"]
 
 
 class NoNames(trio.abc.HostnameResolver):

@@ -246,6 +246,21 @@ def test_lines_one_after_the_other_in_one_process_find_the_same_items(run: Run, 
     run(main)
 
 
+def test_what_was_spent_is_counted_once_in_each_process(run: Run, opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as journal:
+            async with journal_line(journal, URL, None) as line:
+                await pay(journal, line, (await line.recall(prompt(0))).record)
+            async with journal_line(journal, URL, None) as line:
+                assert (await line.recall(prompt(0))).spent_usd == 0.0
+        async with opened() as journal:
+            for spent_usd in (0.25, 0.0):
+                async with journal_line(journal, URL, None) as line:
+                    assert (await line.recall(prompt(0))).spent_usd == spent_usd
+
+    run(main)
+
+
 def test_starting_over_forgets_everything(run: Run, opened: Opened, tmp_path: Path) -> None:
     async def main() -> None:
         await killed_in_a_call(opened)

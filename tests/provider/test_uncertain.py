@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
+from headrace.provider.call import Call
 from headrace.provider.failures import Reply, problem_of
 from headrace.records import Kind, Problem, Request
 
@@ -133,3 +135,17 @@ def test_a_name_that_cannot_be_sent_is_the_callers_mistake(name: str, on_the_wir
         assert not wire.seen
 
     on_the_wire(test, ["read", answer(200, b"{}")])
+
+
+def test_a_request_can_be_sent_once_and_in_doubt_is_one_that_was() -> None:
+    call = Call(b"{}")
+
+    async def sent() -> list[bytes]:
+        return [piece async for piece in call]
+
+    assert not call.uncertain
+    assert trio.run(sent) == [b"{}"]
+    assert call.uncertain
+    assert trio.run(sent) == []
+    call.status = 429
+    assert not call.uncertain
