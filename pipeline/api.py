@@ -16,6 +16,7 @@ from headrace.admission.pool import Cost
 from headrace.admission.retry import Action, RetryPolicy, action
 from headrace.chaos import point
 from headrace.files import place
+from headrace.log import log
 from headrace.models import catalogue
 from headrace.provider.body import Saved, save
 from headrace.provider.failures import problem_of
@@ -39,6 +40,8 @@ OK = 200
 SMALL_BODY = 2**17
 """Bytes of an answer that is decoded and filed where it is: that takes less than a millisecond, and a thread that fights for the
 interpreter with the event loop costs four times as much (``benchmarks/throughput.py``)."""
+LATE_S = 4.0
+"""A call that waited longer for its intent to be on the disk takes admission again."""
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +111,9 @@ class Api:
         except BaseException:
             permit.released()
             raise
+        if isinstance(intent, Problem):
+            permit.released()
+            return intent
         try:
             with self.memory.lease() as lease:
                 outcome: Saved | Problem
@@ -132,11 +138,19 @@ class Api:
             permit.succeeded(outcome.usage)
         return outcome
 
-    async def _intent(self, permit: Permit, estimated: Estimated) -> Intent | None:
+    async def _intent(self, permit: Permit, estimated: Estimated) -> Intent | Problem | None:
         item = estimated.prompt.item
         if self.journal is None or item is None:
             return None
-        return await self.journal.intend(item, permit.key, estimated.cost_usd)
+        asked_at = trio.current_time()
+        intent = await self.journal.intend(item, permit.key, estimated.cost_usd)
+        if trio.current_time() - asked_at <= LATE_S:
+            return intent
+        # The limit was booked for a moment that is long over: sent now, it would come on top of what is let in now.
+        problem = Problem(kind=Kind.HELD_UP, message=f"the journal took more than {LATE_S:g} s")
+        self.journal.failed(intent, problem)
+        log.warning("held_up", prompt=estimated.prompt.id, because=problem.message)
+        return problem
 
     async def _save(self, reply: Reply, request: Request) -> Saved | Problem:
         saved = await self.disk.write(save, reply, request, self.root, here=len(reply.body) <= SMALL_BODY)

@@ -72,6 +72,7 @@ class Kind(StrEnum):
     OVER_BUDGET = "over_budget"
     INTERRUPTED = "interrupted"
     IN_DOUBT = "in_doubt"
+    HELD_UP = "held_up"
 
 
 @attrs.frozen(kw_only=True)

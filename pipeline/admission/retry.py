@@ -31,6 +31,7 @@ class Action(Enum):
 ACTIONS = {
     Kind.RATE_LIMITED: Action.PACE,
     Kind.SLOW_DOWN: Action.PACE,
+    Kind.HELD_UP: Action.PACE,
     Kind.BILLING: Action.MONEY,
     Kind.AUTH: Action.KEY,
     Kind.FORBIDDEN: Action.KEY,

@@ -413,6 +413,28 @@ def test_cancelled_while_the_call_is_written_down_it_was_never_sent_and_its_char
     run(main)
 
 
+def test_a_call_that_was_written_down_too_late_for_its_place_in_the_rate_takes_admission_again(tmp_path: Path) -> None:
+    class Slow(FakeJournal):
+        async def intend(self, item: int, key: str, cost_usd: float | None) -> Intent:
+            try:
+                return await super().intend(item, key, cost_usd)
+            finally:
+                self._seconds = 0.0
+
+    async def main() -> None:
+        journal = Slow(10.0)
+        line, client = journaled(tmp_path, journal, [problem(Kind.BAD_REQUEST)])
+        admitted = await line.admit(JOURNALED)
+        assert isinstance(admitted, Admitted)
+        outcome = await line.answer(admitted, Strategy.PRIMARY, Budget(None).line())
+        assert (client.calls, journal.failures) == ([10.0], [(1, Kind.HELD_UP), (1, Kind.BAD_REQUEST)])
+        assert outcome.trail.attempts == 1
+        assert line.gate.statistics()[0].admitted["images"] == 1
+        assert nothing_is_held(line)
+
+    run(main)
+
+
 def test_a_call_that_cannot_be_written_down_is_not_made_and_holds_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         line, client = journaled(tmp_path, FakeJournal(0.0, OutputError("the disk fails")))

@@ -15,7 +15,7 @@ def dice(seed: int) -> Random:
 
 
 ASKED_AGAIN_WITH_ANOTHER_PERMIT = {
-    Action.PACE: {Kind.RATE_LIMITED, Kind.SLOW_DOWN},
+    Action.PACE: {Kind.RATE_LIMITED, Kind.SLOW_DOWN, Kind.HELD_UP},
     Action.MONEY: {Kind.BILLING},
     Action.KEY: {Kind.AUTH, Kind.FORBIDDEN, Kind.NOT_FOUND},
     Action.RETRY: {Kind.SERVER_ERROR, Kind.OVERLOADED, Kind.NETWORK, Kind.TIMEOUT, Kind.BAD_ANSWER},

@@ -62,7 +62,6 @@ HARMLESS: dict[str, Fault] = {
     "late": Fault(delay_s=0.02),
     "in slices": Fault(piece=512, pause_s=0.0005),
     "a little at a time": Fault(piece=2**12, pause_s=0.002),
-    "closed late": Fault(how=How.CLOSE, linger_s=0.01),
     "closed between two requests": Fault(how=How.CLOSE),
     "reset between two requests": Fault(how=How.RESET),
     "closed under the second request": Fault(where=Where.ARRIVED, how=How.CLOSE, exchange=2),
@@ -195,6 +194,16 @@ def test_what_only_takes_time_and_kept_connections_that_go_never_cost_a_second_p
     # One that leaves while its connection goes may arrive nowhere; none arrives twice.
     assert len(set(ran.request_ids)) == len(ran.request_ids)
     assert 3 <= len(ran.request_ids) <= 3 + ran.attempts["unknown"]
+
+
+@pytest.mark.parametrize("linger_s", [0.001, 0.01, 0.03])
+def test_a_kept_connection_that_closes_at_any_moment_costs_no_more_than_the_journal_says(linger_s: float, run: Callable[..., Ran]) -> None:
+    # The end comes before a request, under it, or after it went on: then its picture is made, and nobody gets it.
+    ran = run(lambda number: Fault(how=How.CLOSE, linger_s=linger_s) if number < 3 else Fault(), PROMPTS)
+    assert [result.status for result in ran.results.values()] == [Status.OK] * 3
+    assert ran.attempts["paid"] == 3
+    assert ran.books_agree()
+    assert len(set(ran.request_ids)) == len(ran.request_ids)
 
 
 class NoNames(trio.abc.HostnameResolver):
