@@ -74,26 +74,27 @@ class Api:
     async def answer(self, admitted: Admitted, strategy: Strategy, purse: Purse, before: Trail | None = None) -> Answer | Failure:
         """Call until there are pictures or the request is given up; every permit is ended on the way.
 
-        ``purse`` is asked before an attempt that follows one that was billed; ``before`` is what the prompt went through in requests
-        that were given up already.
+        ``purse`` is asked before an attempt that follows one that was billed, or may have been; ``before`` is what the prompt went
+        through in requests that were given up already.
         """
         before = before or Trail()
         estimated, permit, waited_s = admitted.estimated, admitted.permit, admitted.waited_s
-        attempts, spoilt_usd = before.attempts, before.spoilt_usd
+        attempts, spoilt_usd, doubtful_usd = before.attempts, before.spoilt_usd, before.doubtful_usd
         while True:
             started = trio.current_time()
             outcome = await self._attempt(permit, estimated)
             ended = trio.current_time()
             counted = not isinstance(outcome, Problem) or action(outcome.kind) in (Action.RETRY, Action.GIVE_UP)
             attempts += counted
-            if isinstance(outcome, Problem) and outcome.billed:
-                spoilt_usd += estimated.cost_usd or 0.0
-            trail = Trail(permit.key, attempts, waited_s, latency_s=ended - started, spoilt_usd=spoilt_usd)
+            if isinstance(outcome, Problem):
+                spoilt_usd += (estimated.cost_usd or 0.0) * outcome.billed
+                doubtful_usd += (estimated.cost_usd or 0.0) * (outcome.uncertain and not outcome.billed)
+            trail = Trail(permit.key, attempts, waited_s, ended - started, spoilt_usd, doubtful_usd)
             if not isinstance(outcome, Problem):
                 return _answer(estimated, strategy, trail, outcome)
             delay = self._delay(outcome, attempts - before.attempts, permit)
-            if delay is not None and outcome.billed:
-                short = purse.reserve(estimated.prompt.seq, spoilt_usd + (estimated.cost_usd or 0.0))
+            if delay is not None and (outcome.billed or outcome.uncertain):
+                short = purse.reserve(estimated.prompt.seq, trail.wasted_usd + (estimated.cost_usd or 0.0))
                 outcome = outcome if short is None else Problem(kind=Kind.OVER_BUDGET, message=short, retryable=True)
             if delay is None or outcome.kind is Kind.OVER_BUDGET:
                 return Failure(prompt=estimated.prompt, estimated=estimated, problem=outcome, trail=trail)

@@ -209,6 +209,13 @@ class Trail:
     """Seconds that the answering call took."""
     spoilt_usd: float = 0.0
     """Estimated cost of pictures that were made and billed and could not be used."""
+    doubtful_usd: float = 0.0
+    """Estimated cost of calls whose answer never came, and that may have been billed."""
+
+    @property
+    def wasted_usd(self) -> float:
+        """What a budget has to reckon with besides the answer itself."""
+        return self.spoilt_usd + self.doubtful_usd
 
 
 @attrs.frozen(kw_only=True)

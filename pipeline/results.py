@@ -80,6 +80,11 @@ def paid(outcome: Answer | Failure) -> float | None:
     return None if outcome.cost_usd is None else outcome.cost_usd + spoilt
 
 
+def spent(outcome: Answer | Failure) -> float:
+    """USD that a budget loses by it: what was paid, as far as that is known, and what may have been."""
+    return (paid(outcome) or 0.0) + outcome.trail.doubtful_usd
+
+
 def unreadable(seq: int, name: str | None, text: str | None, problem: Problem) -> Result:
     """The line of an input line that is no prompt."""
     return Result(seq=seq, id=name or str(seq), prompt=text, status=Status.FAILED, error=problem)

@@ -126,7 +126,7 @@ def _cheaper(request: Request) -> Iterator[Request]:
 
 async def _try(api: Api, failure: Failure, request: Request, estimator: str, strategy: Strategy, purse: Purse) -> Answer | Failure:
     estimated = estimate(failure.prompt, request, estimator)
-    cost_usd = None if estimated.cost_usd is None else estimated.cost_usd + failure.trail.spoilt_usd
+    cost_usd = None if estimated.cost_usd is None else estimated.cost_usd + failure.trail.wasted_usd
     if purse.reserve(failure.prompt.seq, cost_usd) is not None:
         return failure
     admitted = await api.admit(estimated, failure.trail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from headrace.admission.retry import CURABLE
@@ -48,6 +49,6 @@ class Fallback:
             outcome = await rung.climb(failure)
             if not isinstance(outcome, Failure) or outcome.problem.kind not in CURABLE:
                 break
-            # What a rung could not even try says less than what was tried before it.
-            failure = outcome = failure if outcome.problem.kind in _UNTRIED else outcome
+            # What a rung could not even try says less than what was tried before it; what it cost on the way stays.
+            failure = outcome = attrs.evolve(failure, trail=outcome.trail) if outcome.problem.kind in _UNTRIED else outcome
         await sink.send(outcome)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from headrace.records import Answer, Failure, Kind, Result, Strategy
-from headrace.results import answered, failed, paid, shared
+from headrace.results import answered, failed, shared, spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ class Settle:
         if isinstance(record, Answer):
             result = await self._answered(record)
         elif isinstance(record, Failure):
-            self._purse.settle(record.prompt.seq, paid(record))
+            self._purse.settle(record.prompt.seq, spent(record))
             if record.problem.kind in _ENDS_THE_RUN:
                 self._stop(record.problem)
             result = failed(record.prompt, record)
@@ -77,7 +77,7 @@ class Settle:
 
     async def _answered(self, answer: Answer) -> Result:
         prompt, result = answer.prompt, answered(answer)
-        self._purse.settle(prompt.seq, paid(answer))
+        self._purse.settle(prompt.seq, spent(answer))
         if self._journal is not None:
             # First of all, and to the disk: what is paid for must not be paid for again.
             await self._journal.answered(result, answer.cost_usd, answer.parts)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sqlite3
 import tempfile
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from headrace.assembly import open_race
 from headrace.errors import HeadraceError, UsageError, lone
 from headrace.journal.database import FILE
+from headrace.journal.outputs import output_file
 from headrace.journal.status import status
 from headrace.offload import inline
 from headrace.records import Result, Status
@@ -27,7 +28,12 @@ from reliability.mutations import one_line_of_text
 from reliability.simulation import Simulation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hypothesis.strategies import DrawFn
+
+    from headrace.assembly import Race
+    from headrace.journal.outputs import OutputFile
 
 PROMPTS = tuple(f"a cat {number}" for number in range(8))
 PAGE = 4096
@@ -39,7 +45,7 @@ _FOREIGN = {
     "one with other columns": ("pragma application_id=1751474532", "pragma user_version=1", *(f"create table {t} (a)" for t in ("item", "attempt", "output"))),
 }
 _PLAIN = {"a text": b"these are my notes\n" * 50, "nothing": b"", "zeros": bytes(3 * PAGE), "a picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40}
-KINDS = (*_FOREIGN, *_PLAIN, "a folder")
+KINDS = (*_FOREIGN, *_PLAIN)
 
 
 @cache
@@ -51,8 +57,8 @@ def _whole(*, closed: bool) -> dict[str, bytes]:
 
         async def main() -> None:
             async with simulation.open() as race:
-                with trio.move_on_after(15):
-                    async with race.results(PROMPTS) as line:
+                with trio.move_on_after(15), _output(race, folder) as output:
+                    async with race.results(PROMPTS, output=output) as line:
                         async for _ in line:
                             pass
                 found.update(_files(Path(folder)))
@@ -119,9 +125,7 @@ def replaced(kind: str) -> list[str]:
 def replace(folder: Path, kind: str) -> None:
     """Put something else where the journal is looked for."""
     path = folder / FILE
-    if kind == "a folder":
-        path.mkdir()
-    elif kind in _PLAIN:
+    if kind in _PLAIN:
         path.write_bytes(_PLAIN[kind])
     else:
         with closing(sqlite3.connect(path)) as db:
@@ -144,26 +148,42 @@ def _run(folder: str, in_doubt: str, broken: list[str], *, fresh: bool) -> str |
     results, simulation = list[Result](), Simulation(1, _settings(folder, in_doubt), SimulatorSettings(latency_s=10, sigma=0))
 
     async def main() -> None:
-        async with (
-            open_race(simulation.settings, environ={}, offload=inline, app=simulation.door, fresh=fresh) as race,
-            race.results(PROMPTS) as line,
-        ):
-            async for result in line:
-                results.append(result)
+        async with open_race(simulation.settings, environ={}, offload=inline, app=simulation.door, fresh=fresh) as race:
+            with _output(race, folder) as output:
+                async with race.results(PROMPTS, output=output) as line:
+                    results.extend([result async for result in line])
 
     try:
         simulation.run(main)
     except Exception as error:  # noqa: BLE001 - whatever it is, a user would see it as a traceback
-        only = lone(error)
-        if not isinstance(only, HeadraceError) or not one_line_of_text(str(only)):
-            broken.append(f"it raises {only!r}")
-        return str(only)
+        named = _named(error)
+        if named is None or not one_line_of_text(str(named)):
+            broken.append(f"it raises {lone(error)!r}")
+        return str(named)
     held = {Status.SKIPPED} if in_doubt == "hold" and not fresh else set()
     if Counter(result.prompt for result in results) != Counter(PROMPTS):
         broken.append(f"results: {[result.prompt for result in results]}")
     broken += [f"{result.prompt}: {result.error}" for result in results if result.status not in {Status.OK, *held}]
     broken += unexplained(results, Path(folder))
     return None
+
+
+@contextmanager
+def _output(race: Race, folder: str) -> Iterator[OutputFile | None]:
+    """The file that lines go into, as far as the journal knows it."""
+    path = Path(folder, "lines.jsonl")
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield None if race.journal is None else output_file(race.journal, path, handle, "in")
+    finally:
+        os.close(handle)
+
+
+def _named(error: BaseException) -> BaseException | None:
+    """What the command line tells: the first that has a name, where several things failed for one reason."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((named for each in error.exceptions if (named := _named(each)) is not None), None)
+    return error if isinstance(error, HeadraceError) else None
 
 
 def _status(folder: str) -> list[str]:

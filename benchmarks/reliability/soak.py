@@ -134,6 +134,8 @@ class _Run:
             asked = times * self.hour.lines
             if journal and (usable := sum(call.usable for call in calls)) > asked:
                 yield f"{text!r} is asked for {asked} times and was made {usable} times"
+            if journal and self.hour.lines > 1:
+                continue  # lines beside each other finish each other's prompts, and who has what is not told apart
             for number, lines in enumerate(self.lives, 1):
                 done = sum(result.prompt == text and _remembered(result, journal=journal) for line in lines for result in line.results)
                 if done == asked and (later := sum(call.life > number for call in calls)):

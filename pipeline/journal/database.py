@@ -20,6 +20,18 @@ LOCK = "journal.lock"
 _BUSY_S = 30.0
 _TRIES = 3
 _TRY_S = 0.03
+_OUTSIDE = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+"""What says nothing about the file itself."""
 _APPLICATION = 0x68656164  # "head"
 _VERSION = 1
 _TABLES = (
@@ -34,7 +46,7 @@ _TABLES = (
         result text,                           -- JSON of the output line, without what a later run says anew
         output integer                         -- the output file that has its line
     ) strict""",
-    "create index item_identity on item (identity, line)",
+    "create index item_identity on item (identity, line desc)",
     """create table attempt (
         number integer primary key,
         item integer not null,
@@ -103,6 +115,22 @@ def _make(db: sqlite3.Connection) -> None:
             db.execute(statement)
         db.execute(f"pragma application_id={_APPLICATION}")
         db.execute(f"pragma user_version={_VERSION}")
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """What cannot be read of a journal is one line; only where it is damaged that line offers to forget it.
+
+    Raises:
+        UsageError: it says so.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
+        # UnicodeDecodeError: SQLite's message quotes what it could not read.
+        outside = isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUTSIDE
+        next_step = "choose another --out-dir" + ("" if outside else ", or start over with --fresh")
+        raise UsageError(f"the journal in {folder} cannot be read: {error}; {next_step}") from None
 
 
 def reading(folder: Path) -> sqlite3.Connection:

@@ -8,7 +8,6 @@ what a crash leaves between a POST and its answer is an attempt without an outco
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from headrace.chaos import point
-from headrace.errors import UsageError
 from headrace.files import sweep_parts
-from headrace.journal.database import alone, open_database, reading
+from headrace.journal.database import alone, open_database, readable, reading
 from headrace.journal.writer import Writer
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -134,17 +133,19 @@ def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool) -> Iterator
         OutputError: what is left cannot be written.
     """
     with alone(root):
-        try:
+        with readable(root):
             db = open_database(root, fresh=fresh)
             reader = reading(root)
             in_doubt = reader.execute("select 1 from attempt where outcome is null limit 1").fetchone()
-        except (OSError, sqlite3.Error) as error:
-            raise UsageError(f"the journal in {root} cannot be used: {error}; choose another --out-dir") from None
         if in_doubt:
             sweep_parts(root / "images")
         with closing(reader), closing(Writer(db, root, disk)) as writer:
-            yield Journal(writer, reader, root, hold=hold)
+            with readable(root):
+                journal = Journal(writer, reader, root, hold=hold)
+            yield journal
 
 
 def _last(db: sqlite3.Connection, table: str, column: str = "number") -> int:
-    return int(db.execute(f"select coalesce(max({column}), 0) from {table}").fetchone()[0])  # noqa: S608 - names of our own
+    # A damaged row may hold anything in any column.
+    last = f"select coalesce(max({column}), 0) from {table} where typeof({column}) = 'integer'"  # noqa: S608 - names of our own
+    return int(db.execute(last).fetchone()[0])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from headrace.journal.database import readable
 from headrace.journal.identity import identity_of
 from headrace.journal.stored import restored, stored
 from headrace.journal.writer import MANY
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from headrace.journal.journal import Journal
     from headrace.records import Part
 
-_FIND = "select number, line, final, result, output from item where identity = ? and line < ? order by line, number"
+_FIND = "select number, line, final, result, output from item where identity = ? and line < ? order by line desc, number"
 _DOUBTS = "select count(*) from attempt where item = ? and outcome is null"
 _ENTER = "insert into item (number, identity, line, name) values (?, ?, ?, ?)"
 _FINISH = "update item set status = ?, final = ?, pictures = ?, result = ? where number = ?"
@@ -61,7 +62,10 @@ class JournalLine:
         """
         if self._writer.pending > 2 * MANY:
             await self._writer.durable()
-        identity = identity_of(record, self._url)
+        with readable(self._journal.root):
+            return self._recalled(record, identity_of(record, self._url))
+
+    def _recalled(self, record: Prompt | Result, identity: bytes) -> Recalled:
         found = self._claim(identity, record.id)
         if found is None:
             number = self._journal.next_item()

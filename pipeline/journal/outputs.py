@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from headrace.chaos import point
+from headrace.journal.database import readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,12 +56,13 @@ def output_file(journal: Journal, path: Path, handle: int, source: str) -> Outpu
     if not stat.S_ISREG(about.st_mode):
         return None
     name = str(path.absolute())
-    found = journal.db.execute(_FIND, (name,)).fetchone()
-    if found is not None:
-        number, offset = found[0], found[4]
-        same = found[1:4] == (source, about.st_dev, about.st_ino) and not found[5] and about.st_size >= offset
-        if same and _ends_a_line(path, offset) and not journal.db.execute(_TO_BE_TRIED_AGAIN, (number,)).fetchone():
-            return OutputFile(journal, number, handle, name, offset)
+    with readable(journal.root):
+        found = journal.db.execute(_FIND, (name,)).fetchone()
+        if found is not None:
+            number, offset = found[0], found[4]
+            same = found[1:4] == (source, about.st_dev, about.st_ino) and not found[5] and type(offset) is int and about.st_size >= offset
+            if same and _ends_a_line(path, offset) and not journal.db.execute(_TO_BE_TRIED_AGAIN, (number,)).fetchone():
+                return OutputFile(journal, number, handle, name, offset)
     number = journal.next_output()
     journal.writer.put("delete from output where path = ?", name)
     statement = "insert into output (number, path, source, device, inode) values (?, ?, ?, ?, ?)"

@@ -38,7 +38,7 @@ def status(folder: str | Path) -> dict[str, Any]:
             # What is under way right now is not in doubt.
             in_doubt = [] if running else _calls(db, None)
             perhaps_paid = _calls(db, "unknown")
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the journal in {path} cannot be read: {error}") from None
     counts = {name: items.get(name, (0, 0))[0] for name in ("ok", "failed", "skipped", "unfinished")}
     usd = {name: attempts.get(name, (0, 0.0))[1] for name in ("paid", "spoilt", "unknown", "open")}

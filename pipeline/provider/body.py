@@ -56,9 +56,10 @@ def save(reply: Reply, request: Request, root: Path) -> Saved | Problem:
     try:
         document = json.loads(reply.body)
     except (ValueError, RecursionError):
-        start = bytes(reply.body[:20]).lstrip()
-        what = "an HTML page" if start.startswith(b"<") else "no complete JSON"
-        return _bad(reply, f"the answer is {what}", billed=what != "an HTML page")
+        # Half an answer with a picture in it was paid for; of anything else nobody knows whether a gateway or the API said it.
+        what = "an HTML page" if bytes(reply.body[:20]).lstrip().startswith(b"<") else "no complete JSON"
+        made = b'"b64_json"' in reply.body
+        return attrs.evolve(_bad(reply, f"the answer is {what}", billed=made), uncertain=not made)
     if (error := error_inside(document)) is not None:
         inner = problem_of(Reply(reply.status, reply.headers, json.dumps({"error": error}).encode()))
         return inner if inner.kind is not Kind.BAD_ANSWER else _bad(reply, f"an error inside a 200: {inner.message}", billed=False)

@@ -63,7 +63,7 @@ PACED = (
     "rate_limited_nonsense",
     "slow_down",
 )
-NO_PICTURE = ("html_200", "empty_data", "error_in_200")
+NO_PICTURE = ("html_200", "deep_json", "empty_data", "error_in_200")
 HARMLESS = ("bare_list", "data_url", "slow_body", "wrong_format")
 BENCHES_THE_KEY = {
     "auth": "Incorrect API key provided",

@@ -439,7 +439,9 @@ def test_a_picture_that_came_spoilt_is_in_the_cost_of_its_prompt(tmp_path: Path)
     async def main() -> None:
         async with setup.open(setup.world()) as race:
             found = sorted(await results_of(race, Items(texts)), key=lambda result: result.seq)
-            assert race.budget.spent_usd == pytest.approx(sum(result.cost_usd or 0.0 for result in found))
+            # A page in place of an answer: nobody knows whether the picture was made, and the budget reckons with it.
+            doubtful_usd = 2 * (found[3].cost_usd or 0.0)
+            assert race.budget.spent_usd == pytest.approx(sum(result.cost_usd or 0.0 for result in found) + doubtful_usd, rel=0.01)
         assert {result.status for result in found} == {Status.OK}
         assert [round((result.cost_usd or 0.0) / 0.006) for result in found] == [3, 2, 1, 1]
 
