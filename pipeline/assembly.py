@@ -118,12 +118,15 @@ class Race:
             running = await stack.enter_async_context(self._line(intake, leads, purse, journal).then(sink).open())
             self._lines.add(running)
             stack.callback(self._lines.remove, running)
-            yield Results(running, intake, sink, lambda: self.stopped)
+            results = Results(running, intake, sink, lambda: self.stopped)
+            yield results
+            if results.complete and self.journal is not None:
+                self.journal.complete()
 
     def _line(self, intake: Intake, leads: Leads | None, purse: Purse, journal: JournalLine | None) -> Flow[Result]:
         prompts: Flow[Prompt | Result] = flow(intake)
         if journal is not None:
-            prompts = prompts.then(Recall(journal, purse))
+            prompts = prompts.then(Recall(journal))
         answers = None
         if self.cache is not None and leads is not None:
             answers = self.cache.answers
@@ -231,7 +234,7 @@ async def open_race(
             disk=disk,
             refuse_retired=endpoint.vendors_own,
             max_in_flight=settings.run.max_in_flight or room([owner.limits for owner in owners]),
-            budget=Budget(settings.run.max_cost_usd),
+            budget=Budget(settings.run.max_cost_usd, 0.0 if journal is None else journal.spent_usd),
         )
         if journal is not None:
             # Here there is time to wait for room on a full disk; behind the end there is none.

@@ -9,11 +9,15 @@ if TYPE_CHECKING:
 
 
 class Budget:
-    """At most ``most_usd`` for all lines together; without a bound everything is affordable and only counted."""
+    """At most ``most_usd`` for all lines together; without a bound everything is affordable and only counted.
 
-    def __init__(self, most_usd: float | None) -> None:
+    ``before_usd`` is what earlier runs of the same job have spent.
+    """
+
+    def __init__(self, most_usd: float | None, before_usd: float = 0.0) -> None:
         self.most_usd = most_usd
-        self.spent_usd = 0.0
+        self.before_usd = before_usd
+        self.spent_usd = before_usd
         self.reserved_usd = 0.0
 
     def line(self) -> Purse:
@@ -38,7 +42,8 @@ class Purse:
         before = self._reserved.get(seq, 0.0)
         taken = budget.spent_usd + budget.reserved_usd - before
         if taken + cost_usd > budget.most_usd:
-            return f"the budget of ${budget.most_usd:g} is spent: ${taken:.4f} is paid or set aside, and this takes ${cost_usd:.4f}"
+            earlier = f" (${budget.before_usd:.4f} of it by earlier runs of this job)" if budget.before_usd else ""
+            return f"the budget of ${budget.most_usd:g} is spent: ${taken:.4f} is paid or set aside{earlier}, and this takes ${cost_usd:.4f}"
         self._reserved[seq] = cost_usd
         budget.reserved_usd += cost_usd - before
         return None
@@ -47,10 +52,6 @@ class Purse:
         """What prompt ``seq`` really cost."""
         self._budget.spent_usd += cost_usd or 0.0
         self._budget.reserved_usd -= self._reserved.pop(seq, 0.0)
-
-    def before(self, cost_usd: float) -> None:
-        """What earlier runs have spent on a prompt of this line: the budget is that of the whole job."""
-        self._budget.spent_usd += cost_usd
 
     def __enter__(self) -> Self:
         return self

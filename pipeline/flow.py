@@ -43,16 +43,16 @@ class _Tap:
 
     def __init__(self, source: AsyncIterator[Any]) -> None:
         self._source = source
-        self._shut = False
+        self.is_shut = False
         self._pulling = trio.CancelScope()
 
     def shut(self) -> None:
-        self._shut = True
+        self.is_shut = True
         self._pulling.cancel()
 
     async def run(self, sink: MemorySendChannel[Any]) -> None:
         with sink:
-            while not self._shut:
+            while not self.is_shut:
                 self._pulling = trio.CancelScope()
                 with self._pulling:
                     try:
@@ -71,6 +71,11 @@ class Running(Generic[Out_co]):
     results: MemoryReceiveChannel[Out_co]
     """What the last stage hands on; it ends when the input has ended and everything in flight has come out."""
     _tap: _Tap
+
+    @property
+    def drained(self) -> bool:
+        """Whether input was left."""
+        return self._tap.is_shut
 
     def drain(self) -> None:
         """Stop taking input: cancels the pull alone, and everything in flight still comes out."""

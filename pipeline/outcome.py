@@ -30,6 +30,8 @@ class Results:
         self._intake = intake
         self._sink = sink
         self._stopped = stopped
+        self.complete = False
+        """Whether the input came to its end, and everything in it has a result."""
 
     @property
     def in_flight(self) -> int:
@@ -53,4 +55,5 @@ class Results:
                 raise self._intake.error from None
             if (problem := self._stopped()) is not None:
                 raise StoppedError(problem.message) from None
+            self.complete = not self._running.drained
             raise StopAsyncIteration from None

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from headrace.records import Result
 
 _STDOUT = 1
-_C1 = re.compile("[\x7f-\x9f\u2028\u2029]")
+_COMMANDS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What terminals or editors obey: C1 controls, separators of lines, changes of direction; JSON escapes the others itself."""
 
 
 class LineWriter:
@@ -96,7 +97,7 @@ class LineWriter:
 def line(result: Result) -> bytes:
     """The JSON line of a result, in UTF-8, without anything that a terminal would take for a command."""
     record = result.as_dict()
-    text = _C1.sub(_escaped, json.dumps(record, ensure_ascii=False))
+    text = _COMMANDS.sub(_escaped, json.dumps(record, ensure_ascii=False))
     try:
         return text.encode() + b"\n"
     except UnicodeEncodeError:

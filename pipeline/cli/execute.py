@@ -110,7 +110,7 @@ class _Run:
                 race_line = race.results(lines, format=job.format, write=writer.write, output=file)
                 async with aclosing(lines), race_line as self._results:
                     await self._consume(race, self._results)
-                if file is not None and self._signal is None and self._stopped is None and writer.error is None:
+                if file is not None and self._results.complete and writer.error is None:
                     file.complete()
             finally:
                 self._tell(race, trio.current_time() - started, unwritten=writer.error is not None)

@@ -58,6 +58,9 @@ _TABLES = (
     ) strict""",
     "create index attempt_item on attempt (item)",
     "create index attempt_open on attempt (outcome) where outcome is null or outcome = 'unknown'",
+    # Calls up to that number belong to jobs that came to the end of their input.
+    "create table job (one integer primary key check (one = 1), since integer not null) strict",
+    "insert into job values (1, 0)",
     """create table output (
         number integer primary key,
         path text not null unique,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from headrace.disk import Disk
     from headrace.records import Problem
-_SPENT = "select total(cost_usd) from attempt where item = ? and number <= ? and outcome is not 'unpaid'"
+_SPENT = "select total(cost_usd) from attempt where number > (select since from job) and outcome is not 'unpaid'"
 
 
 @attrs.frozen
@@ -53,9 +53,11 @@ class Journal:
         self.db = db
         """Reads what is committed."""
         self._token = secrets.token_hex(5)
-        self._attempts = self._attempts_before = _last(db, "attempt")
+        self.spent_usd = float(db.execute(_SPENT).fetchone()[0])
+        """What the job, if it was begun by earlier runs, has cost so far, and may have cost."""
+        self._attempts = _last(db, "attempt")
         self._items = _last(db, "item")
-        self._lines = self._lines_before = _last(db, "item", "line")
+        self._lines = _last(db, "item", "line")
         self._outputs = max(_last(db, "output"), _last(db, "item", "output"))
         self._active: set[int] = set()
         self.claimed: set[int] = set()
@@ -76,11 +78,10 @@ class Journal:
         """Items that were met last before this line belong to nobody who is at work."""
         return min(self._active)
 
-    def spent_before(self, item: int, met: int) -> float:
-        """USD that earlier processes paid for an item, or may have; ``met`` is the line that met it last: each process counts it once."""
-        if met > self._lines_before:
-            return 0.0
-        return float(self.db.execute(_SPENT, (item, self._attempts_before)).fetchone()[0])
+    def complete(self) -> None:
+        """A line came to the end of its input: the job is done, and what is spent from here on belongs to another one."""
+        if len(self._active) == 1:
+            self.writer.put("update job set since = ?", self._attempts)
 
     def next_item(self) -> int:
         """The number of a new item."""

@@ -22,20 +22,12 @@ if TYPE_CHECKING:
     from headrace.journal.journal import Journal
     from headrace.records import Part
 
-_FIND = "select number, line, final, result, output from item where identity = ? and line < ? order by line desc, number"
+_FIND = "select number, final, result, output from item where identity = ? and line < ? order by line desc, number"
 _DOUBTS = "select count(*) from attempt where item = ? and outcome is null"
 _ENTER = "insert into item (number, identity, line, name) values (?, ?, ?, ?)"
 _FINISH = "update item set status = ?, final = ?, pictures = ?, result = ? where number = ?"
 _IN_DOUBT = "a run that was killed may have paid for it, its answer is lost; --in-doubt retry asks again"
-_Found = tuple[int, int, int, str, int | None]
-
-
-@attrs.frozen
-class Recalled:
-    """A record of the input, and what its item has cost in earlier runs."""
-
-    record: Prompt | Result
-    spent_usd: float = 0.0
+_Found = tuple[int, int, str, int | None]
 
 
 class JournalLine:
@@ -54,8 +46,10 @@ class JournalLine:
         self._url = url
         self._number = number
         self._output = output
+        # Items of lines that are at work beside this one, or were when it began, are theirs.
+        self._before = journal.oldest_line()
 
-    async def recall(self, record: Prompt | Result) -> Recalled:
+    async def recall(self, record: Prompt | Result) -> Prompt | Result:
         """The record with its item; the result in its place where an earlier run has it.
 
         Equal records without an id of their own are told apart by their number: the second finds the second item.
@@ -65,21 +59,18 @@ class JournalLine:
         with readable(self._journal.root):
             return self._recalled(record, identity_of(record, self._url))
 
-    def _recalled(self, record: Prompt | Result, identity: bytes) -> Recalled:
+    def _recalled(self, record: Prompt | Result, identity: bytes) -> Prompt | Result:
         found = self._claim(identity, record.id)
         if found is None:
             number = self._journal.next_item()
             self._writer.put(_ENTER, number, identity, self._number, record.id)
-            return Recalled(attrs.evolve(record, item=number))
-        number, met, final, text, output = found
+            return attrs.evolve(record, item=number)
+        number, final, text, output = found
         record = attrs.evolve(record, item=number)
-        (doubts,) = self._journal.db.execute(_DOUBTS, (number,)).fetchone()
-        spent_usd = self._journal.spent_before(number, met)
         if final and (result := self._restored(text, record)) is not None:
-            return Recalled(attrs.evolve(result, written=output is not None and output == self._output), spent_usd)
-        if doubts and isinstance(record, Prompt):
-            return Recalled(self._doubtful(record, number, doubts), spent_usd)
-        return Recalled(record, spent_usd)
+            return attrs.evolve(result, written=output is not None and output == self._output)
+        (doubts,) = self._journal.db.execute(_DOUBTS, (number,)).fetchone()
+        return self._doubtful(record, number, doubts) if doubts and isinstance(record, Prompt) else record
 
     async def answered(self, result: Result, cost_usd: float | None, parts: Sequence[Part]) -> None:
         """Have it on the disk that a prompt was answered and paid for, its pictures under their final names first.
@@ -104,7 +95,7 @@ class JournalLine:
     def _claim(self, identity: bytes, name: str) -> _Found | None:
         journal = self._journal
         found: _Found
-        for found in journal.db.execute(_FIND, (identity, journal.oldest_line())):
+        for found in journal.db.execute(_FIND, (identity, self._before)):
             number = found[0]
             if number not in journal.claimed:
                 # Until that is committed it can still be found.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -53,22 +54,21 @@ async def pay(journal: Journal, line: JournalLine, record: Prompt | Result, pict
 
 async def recall(journal: Journal, *records: Prompt | Result) -> list[Prompt | Result]:
     async with journal_line(journal, URL, None) as line:
-        return [(await line.recall(record)).record for record in records]
+        return [await line.recall(record) for record in records]
 
 
 def test_what_was_finished_is_there_in_the_next_run_with_the_place_and_the_columns_of_that_run(run: Run, opened: Opened) -> None:
     async def main() -> None:
         async with opened() as journal, journal_line(journal, URL, None) as line:
-            record = (await line.recall(prompt(3, metadata={"row": 1}))).record
+            record = await line.recall(prompt(3, metadata={"row": 1}))
             assert isinstance(record, Prompt)
             await pay(journal, line, record)
         async with opened() as journal, journal_line(journal, URL, None) as line:
-            recalled = await line.recall(prompt(7, metadata={"row": 2}))
-            result = recalled.record
+            result = await line.recall(prompt(7, metadata={"row": 2}))
             assert isinstance(result, Result)
             assert (result.seq, result.id, result.prompt, result.metadata) == (7, "7", "a fox", {"row": 2})
             assert (result.status, result.strategy, result.recalled, result.written) == (Status.OK, Strategy.PRIMARY, True, False)
-            assert recalled.spent_usd == 0.25
+            assert journal.spent_usd == 0.25
 
     run(main)
 
@@ -76,7 +76,7 @@ def test_what_was_finished_is_there_in_the_next_run_with_the_place_and_the_colum
 def test_equal_prompts_without_ids_are_told_apart_by_their_number(run: Run, opened: Opened) -> None:
     async def main() -> None:
         async with opened() as journal, journal_line(journal, URL, None) as line:
-            first, second = [(await line.recall(prompt(n))).record for n in (0, 1)]
+            first, second = [await line.recall(prompt(n)) for n in (0, 1)]
             assert first.item != second.item
             await pay(journal, line, first)
         async with opened() as journal:
@@ -108,7 +108,7 @@ def test_what_failed_for_good_is_not_asked_again_and_what_may_pass_is(run: Run, 
     async def main() -> None:
         async with opened() as journal, journal_line(journal, URL, None) as line:
             for seq, (text, retryable) in enumerate((("policy", False), ("server", True))):
-                record = (await line.recall(prompt(seq, text))).record
+                record = await line.recall(prompt(seq, text))
                 problem = Problem(kind=Kind.BAD_REQUEST, message="no", retryable=retryable)
                 line.ended(made(record, status=Status.FAILED, strategy=None, error=problem))
         async with opened() as journal:
@@ -128,7 +128,7 @@ def test_a_finished_prompt_whose_picture_is_gone_is_made_again(run: Run, opened:
 
     async def main() -> None:
         async with opened() as journal, journal_line(journal, URL, None) as line:
-            await pay(journal, line, (await line.recall(prompt(0))).record, picture)
+            await pay(journal, line, await line.recall(prompt(0)), picture)
         async with opened() as journal:
             assert isinstance((await recall(journal, prompt(0)))[0], Result)
             if spoil == "removed":
@@ -143,7 +143,7 @@ def test_a_finished_prompt_whose_picture_is_gone_is_made_again(run: Run, opened:
 async def killed_in_a_call(opened: Opened) -> None:
     async with opened() as journal, journal_line(journal, URL, None) as line:
         for seq, text in enumerate(("finished", "under way", "not asked")):
-            record = (await line.recall(prompt(seq, text))).record
+            record = await line.recall(prompt(seq, text))
             assert record.item is not None
             if text == "finished":
                 await pay(journal, line, record)
@@ -158,11 +158,11 @@ def test_a_call_without_an_answer_is_in_doubt_and_named_and_asked_again(run: Run
         assert doubt["id"] == "1"
         async with opened() as journal, journal_line(journal, URL, None) as line:
             recalled = [await line.recall(prompt(seq, text)) for seq, text in enumerate(("finished", "under way", "not asked"))]
-            assert [type(each.record) for each in recalled] == [Result, Prompt, Prompt]
+            assert [type(record) for record in recalled] == [Result, Prompt, Prompt]
             # It may have been paid: the budget of the job counts it.
-            assert [each.spent_usd for each in recalled] == [0.25, 0.5, 0.0]
+            assert journal.spent_usd == 0.75
             assert journal.asked_again == 1
-            await pay(journal, line, recalled[1].record)
+            await pay(journal, line, recalled[1])
         books = status(tmp_path)
         assert books["in_doubt"] == []
         assert books["perhaps_paid"] == [doubt]
@@ -176,7 +176,7 @@ def test_what_is_in_doubt_is_left_alone_where_that_is_asked_for(run: Run, opened
         await killed_in_a_call(opened)
         for _ in range(2):
             async with opened(hold=True) as journal, journal_line(journal, URL, None) as line:
-                result = (await line.recall(prompt(1, "under way"))).record
+                result = await line.recall(prompt(1, "under way"))
                 assert isinstance(result, Result)
                 assert result.status is Status.SKIPPED
                 assert result.error is not None
@@ -203,7 +203,7 @@ def test_a_call_without_a_picture_says_whether_it_was_paid(
 ) -> None:
     async def main() -> None:
         async with opened() as journal, journal_line(journal, URL, None) as line:
-            record = (await line.recall(prompt(0))).record
+            record = await line.recall(prompt(0))
             journal.failed(await journal.intend(record.item or 0, "k", 0.5), problem)
         books = status(tmp_path)
         assert {name: count for name, count in books["attempts"].items() if count} == {outcome: 1}
@@ -215,7 +215,7 @@ def test_a_call_without_a_picture_says_whether_it_was_paid(
 def test_a_call_that_is_cancelled_before_it_is_made_is_in_nobodys_doubt(run: Run, opened: Opened, tmp_path: Path) -> None:
     async def main() -> None:
         async with opened() as journal, journal_line(journal, URL, None) as line:
-            record = (await line.recall(prompt(0))).record
+            record = await line.recall(prompt(0))
             with trio.CancelScope() as scope:
                 scope.cancel()
                 await journal.intend(record.item or 0, "k", 0.5)
@@ -230,7 +230,7 @@ def test_lines_beside_each_other_do_not_take_each_others_items(run: Run, opened:
         async with opened() as journal:
             await recall(journal, prompt(0), prompt(1))
         async with opened() as journal, journal_line(journal, URL, None) as one, journal_line(journal, URL, None) as other:
-            items = [(await line.recall(prompt(0))).record.item for line in (one, other, one, other)]
+            items = [(await line.recall(prompt(0))).item for line in (one, other, one, other)]
             assert sorted(item or 0 for item in items) == [1, 2, 3, 4]
 
     run(main)
@@ -241,22 +241,36 @@ def test_lines_one_after_the_other_in_one_process_find_the_same_items(run: Run, 
         async with opened() as journal:
             for _ in range(3):
                 async with journal_line(journal, URL, None) as line:
-                    assert [(await line.recall(prompt(n))).record.item for n in range(2)] == [1, 2]
+                    assert [(await line.recall(prompt(n))).item for n in range(2)] == [1, 2]
 
     run(main)
 
 
-def test_what_was_spent_is_counted_once_in_each_process(run: Run, opened: Opened) -> None:
+def test_what_a_job_has_cost_is_known_until_it_comes_to_its_end(run: Run, opened: Opened) -> None:
+    async def main() -> None:
+        spent = []
+        for seq, complete in enumerate((False, False, True, False)):
+            async with opened() as journal, journal_line(journal, URL, None) as line:
+                spent.append(journal.spent_usd)
+                await pay(journal, line, await line.recall(prompt(seq, f"cat {seq}")))
+                if complete:
+                    journal.complete()
+        async with opened() as journal:
+            assert [*spent, journal.spent_usd] == [0.0, 0.25, 0.5, 0.0, 0.25]
+
+    run(main)
+
+
+def test_a_line_leaves_the_items_of_those_that_were_at_work_when_it_began_alone_also_when_they_have_ended(run: Run, opened: Opened) -> None:
     async def main() -> None:
         async with opened() as journal:
-            async with journal_line(journal, URL, None) as line:
-                await pay(journal, line, (await line.recall(prompt(0))).record)
-            async with journal_line(journal, URL, None) as line:
-                assert (await line.recall(prompt(0))).spent_usd == 0.0
-        async with opened() as journal:
-            for spent_usd in (0.25, 0.0):
-                async with journal_line(journal, URL, None) as line:
-                    assert (await line.recall(prompt(0))).spent_usd == spent_usd
+            async with AsyncExitStack() as stack:
+                one = await stack.enter_async_context(journal_line(journal, URL, None))
+                async with journal_line(journal, URL, None) as other:
+                    await other.recall(prompt(0))
+                assert (await one.recall(prompt(0))).item == 2
+            async with journal_line(journal, URL, None) as later:
+                assert sorted([(await later.recall(prompt(n))).item or 0 for n in range(3)]) == [1, 2, 3]
 
     run(main)
 

@@ -41,7 +41,7 @@ async def emit(journal: Journal, file: OutputFile, seq: int, *, again: bool = Fa
     """One prompt comes to its end and its line is written."""
     async with journal_line(journal, "url", file.number) as line:
         request = Request(prompt=f"cat {seq}", model="m", size="s", quality="q")
-        record = (await line.recall(Prompt(seq=seq, id=str(seq), request=request))).record
+        record = await line.recall(Prompt(seq=seq, id=str(seq), request=request))
         problem = Problem(kind=Kind.SERVER_ERROR, message="no", retryable=True) if again else None
         result = Result(seq=seq, id="0", prompt="", status=Status.FAILED if again else Status.OK, item=record.item, error=problem)
         line.ended(result)
@@ -64,7 +64,7 @@ def test_a_file_is_gone_on_with_behind_the_last_line_that_is_in_it_for_sure(run:
                 assert file.offset == len(LINE)
                 async with journal_line(journal, "url", file.number) as line:
                     request = Request(prompt="cat 0", model="m", size="s", quality="q")
-                    result = (await line.recall(Prompt(seq=0, id="0", request=request))).record
+                    result = await line.recall(Prompt(seq=0, id="0", request=request))
                     assert isinstance(result, Result)
                     assert result.written
                 await emit(journal, file, 1)
@@ -100,7 +100,7 @@ def test_a_file_is_written_anew_where_it_is_not_what_the_journal_knows(run: Run,
                 # The number of a file that is written anew is nobody's: no line is taken for written.
                 async with journal_line(journal, "url", file.number) as line:
                     request = Request(prompt="cat 0", model="m", size="s", quality="q")
-                    result = (await line.recall(Prompt(seq=0, id="0", request=request))).record
+                    result = await line.recall(Prompt(seq=0, id="0", request=request))
                     assert isinstance(result, Result)
                     assert not result.written
 

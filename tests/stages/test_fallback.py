@@ -256,6 +256,16 @@ def test_an_alternative_whose_keys_are_dead_leaves_the_first_failure_as_the_reas
     run(main)
 
 
+def test_what_a_rung_cost_before_it_could_not_go_on_stays_with_the_reason_of_the_one_before() -> None:
+    async def main() -> None:
+        dearer = attrs.evolve(TRAIL, attempts=5, spoilt_usd=0.1)
+        dead = attrs.evolve(failure(Kind.NO_POOL), trail=dearer)
+        (out,) = await through([FakeRung(dead)], failure(Kind.SERVER_ERROR))
+        assert out == attrs.evolve(failure(Kind.SERVER_ERROR), trail=dearer)
+
+    run(main)
+
+
 def test_where_no_key_of_either_api_works_the_run_ends() -> None:
     async def main() -> None:
         (outcome,) = await through([FakeRung(failure(Kind.NO_POOL))], failure(Kind.NO_POOL))
