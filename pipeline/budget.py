@@ -43,7 +43,8 @@ class Purse:
         taken = budget.spent_usd + budget.reserved_usd - before
         if taken + cost_usd > budget.most_usd:
             earlier = f" (${budget.before_usd:.4f} of it by earlier runs of this job)" if budget.before_usd else ""
-            return f"the budget of ${budget.most_usd:g} is spent: ${taken:.4f} is paid or set aside{earlier}, and this takes ${cost_usd:.4f}"
+            used = f"${taken:.4f} is paid or set aside{earlier}"
+            return f"the budget of ${budget.most_usd:g} is spent: {used}, and this takes ${cost_usd:.4f}"
         self._reserved[seq] = cost_usd
         budget.reserved_usd += cost_usd - before
         return None

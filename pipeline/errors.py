@@ -44,7 +44,11 @@ class UnsyncedError(OutputError):
 
 
 def lone(error: BaseException) -> BaseException:
-    """The error itself where a group holds nothing else: a caller catches what it knows by name."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    """The error itself where a group holds nothing else, or the first that is raised on purpose: a caller catches what it knows by name."""
+    while isinstance(error, BaseExceptionGroup):
+        # Several tasks may fail for one reason, such as a disk.
+        known = error.split(HeadraceError)[0]
+        if known is None and len(error.exceptions) > 1:
+            break
+        error = (known or error).exceptions[0]
     return error

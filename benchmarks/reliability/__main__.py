@@ -1,6 +1,6 @@
 """The command behind ``make reliability``: every part, one table, one page.
 
-Usage: python benchmarks/reliability [--short] [--no-page] [PART ...]
+Usage: python benchmarks/reliability [--short] [--no-page] [--all] [PART ...]
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Tries out what headrace loses when things go wrong.")
     parser.add_argument("--short", action="store_true", help="a small form of everything, for a minute or two")
     parser.add_argument("--no-page", action="store_true", help="leave docs/reliability.md as it is")
+    parser.add_argument("--all", action="store_true", help="show everything that was lost, not the first few")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all without")
     asked = parser.parse_args()
     unknown = [part for part in asked.parts if part not in PARTS]
@@ -48,7 +49,7 @@ def main() -> int:
         module = importlib.import_module(f"reliability.{part}")
         section = table.Section(PARTS[part], (module.__doc__ or "").strip(), tuple(module.outcomes(asked.short)))
         sections.append(section)
-        print(table.as_text([section]), flush=True)
+        print(table.as_text([section], sys.maxsize if asked.all else table.SHOWN), flush=True)
         print(f"  ({part}: {time.monotonic() - began:.0f} s)", file=sys.stderr)
     if not asked.parts and not asked.short and not asked.no_page:
         PAGE.write_text(table.as_page(sections), encoding="utf-8")

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 
-
 OK = 200
 SIZE = (816, 816)
 REQUEST = Request(prompt="a cat", model="gpt-image-2", size="816x816", quality="low", output_format="webp")
@@ -44,7 +43,18 @@ GOOD = 4
 STATUSES = (200, 200, 200, 200, 201, 204, 206, 299, 400, 408, 409, 413, 422, 500, 502, 503, 504, 599)
 _TOKENS = (b'"', b"{", b"}", b"[", b"null", b"NaN", b"\\ud800", b"\\u0000", b"\xff", b"1e999", b"<html>", b"=", b"A" * 50)
 _HEADERS = (b"content-type", b"retry-after", b"retry-after-ms", b"date", b"content-encoding", b"x-ratelimit-reset-images", b"server", b"x")
-_HEADER_VALUES = (b"", b"-1", b"nan", b"1e999", b"0.5", b"gzip", b"identity, br", b"Fri, 31 Feb 2026 25:00:00 GMT", b"\xff\xfe", b"1" * 5_000)
+_HEADER_VALUES = (
+    b"",
+    b"-1",
+    b"nan",
+    b"1e999",
+    b"0.5",
+    b"gzip",
+    b"identity, br",
+    b"Fri, 31 Feb 2026 25:00:00 GMT",
+    b"\xff\xfe",
+    b"1" * 5_000,
+)
 
 
 @cache
@@ -150,7 +160,9 @@ def bad_answers(bad: list[tuple[tuple[int, list[tuple[bytes, bytes]], bytes], in
             broken.append(f"the journal: {books}")
     if Counter(result.prompt for result in results) != Counter(prompts):
         broken.append(f"results: {[result.prompt for result in results]}")
-    broken += [f"{result.prompt}: {result.error}" for result in results if str(result.prompt).startswith("good") and result.status is not Status.OK]
+    broken += [
+        f"{result.prompt}: {result.error}" for result in results if str(result.prompt).startswith("good") and result.status is not Status.OK
+    ]
     return broken
 
 

@@ -40,7 +40,24 @@ _VALID = {
     "namespace": "mine",
     "metadata": {"row": [1, 2.5, None, {"deep": "er"}]},
 }
-_TOKENS = (b'"', b"{", b"}", b"[", b",", b"\\", b"\\ud800", b"\\u0000", b"\x00", b"\r", b"NaN", b"1e999", b"-", b"null", b"\xff", b"\xef\xbb\xbf")
+_TOKENS = (
+    b'"',
+    b"{",
+    b"}",
+    b"[",
+    b",",
+    b"\\",
+    b"\\ud800",
+    b"\\u0000",
+    b"\x00",
+    b"\r",
+    b"NaN",
+    b"1e999",
+    b"-",
+    b"null",
+    b"\xff",
+    b"\xef\xbb\xbf",
+)
 
 
 def _dumped(value: object) -> bytes:

@@ -26,10 +26,25 @@ TEMPLATE = re.sub(r"(?m)^# (?=[a-z_]+ = |\[)", "", Path(init.__file__).with_name
 _VALUES = (
     *("0", "-1", "1e999", "nan", "inf", "-inf", "true", '""', '"x"', '"\\u0000"', "[]", "{}", "[[]]", "[{}]", "1979-05-27", "07:32:00"),
     *('"https://a b"', '"http://[::1"', '"https://u:p@h/"', '"ftp://h"', '"~nobody/x"', "9" * 5_000, '"' + "x" * 70_000 + '"', "'''"),
-    *('["reduced_quality", 3]', '{ a = { b = 1 } }', '"sk-canary-0123456789"', "0x7fffffffffffffff", "[" * 5_000, "\u202e", "\x00"),
+    *('["reduced_quality", 3]', "{ a = { b = 1 } }", '"sk-canary-0123456789"', "0x7fffffffffffffff", "[" * 5_000, "\u202e", "\x00"),
 )
-_TOKENS = (b"[", b"]", b"[[pool]]\n", b"[request]\n", b"=", b'"', b"'''", b".", b"#", b"\n", b"\r", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\\u")
-
+_TOKENS = (
+    b"[",
+    b"]",
+    b"[[pool]]\n",
+    b"[request]\n",
+    b"=",
+    b'"',
+    b"'''",
+    b".",
+    b"#",
+    b"\n",
+    b"\r",
+    b"\x00",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"\\u",
+)
 
 
 @st.composite

@@ -42,9 +42,18 @@ _FOREIGN = {
     "a database of somebody else": ("create table item (a, b)", "insert into item values (1, 2)"),
     "one of another version": ("pragma application_id=1751474532", "pragma user_version=99"),
     "one that says it is a journal": ("pragma application_id=1751474532", "pragma user_version=1"),
-    "one with other columns": ("pragma application_id=1751474532", "pragma user_version=1", *(f"create table {t} (a)" for t in ("item", "attempt", "output"))),
+    "one with other columns": (
+        "pragma application_id=1751474532",
+        "pragma user_version=1",
+        *(f"create table {t} (a)" for t in ("item", "attempt", "output")),
+    ),
 }
-_PLAIN = {"a text": b"these are my notes\n" * 50, "nothing": b"", "zeros": bytes(3 * PAGE), "a picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40}
+_PLAIN = {
+    "a text": b"these are my notes\n" * 50,
+    "nothing": b"",
+    "zeros": bytes(3 * PAGE),
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40,
+}
 KINDS = (*_FOREIGN, *_PLAIN)
 
 

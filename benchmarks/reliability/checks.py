@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from reliability.processes import JOURNAL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from reliability.processes import Job
     from reliability.server import Books
 
-JOURNAL = "journal.sqlite"
 _MAYBE = (None, "unknown")
 
 

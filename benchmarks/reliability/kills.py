@@ -16,7 +16,7 @@ import attrs
 
 from headrace.simulator import SimulatorSettings
 from reliability.checks import attempts, books_agree, called_after_paid, lost, read_lines, read_stream, torn, uncovered, untidy
-from reliability.processes import Job, dice, ended, pause
+from reliability.processes import Job, dice, ended, pause, until
 from reliability.server import Api, api
 from reliability.tally import Tally
 
@@ -32,7 +32,7 @@ PROMPTS = 120
 A_JOB = 6
 LATENCY_S = 0.2
 START_S = 1.0
-"""Until a process on two busy cores makes its first call."""
+"""About so long a process takes to its first call."""
 POINTS = ("intent_durable", "answered", "picture_written", "picture_placed", "finished", "line_written", "line_recorded")
 STDOUT = "stdout.jsonl"
 MANNERS = ("file", "file", "stdout", "cache", "hold")
@@ -86,13 +86,14 @@ class _Trials:
 
     def _killed(self, job: Job, rng: Random, manner: str, left: int) -> bool:
         extra: dict[str, str] = {}
-        patience = None
+        patience, at_work = None, None
         if rng.random() < 0.4:  # noqa: PLR2004
             extra["HEADRACE_CHAOS"] = f"{rng.choice(POINTS)}:{rng.randint(1, 12)}"
         elif rng.random() < 0.25:  # noqa: PLR2004
             patience = rng.uniform(0, START_S)
         else:
-            patience = START_S + rng.uniform(0, min(left, PROMPTS // 2) * LATENCY_S / IN_FLIGHT)
+            patience = rng.uniform(0, min(left, PROMPTS // 2) * LATENCY_S / IN_FLIGHT)
+            at_work = job.written_at
         options = ["--in-doubt", "hold"] if manner == "hold" else []
         process = job.start(*options, extra=extra, stdout=job.folder / STDOUT if manner == "stdout" else None)
         if patience is None:
@@ -100,6 +101,8 @@ class _Trials:
             if code == -signal.SIGKILL:
                 self.tally.add(extra["HEADRACE_CHAOS"].partition(":")[0])
         else:
+            # A start takes longer the more goes on beside it: what is not to fall into it waits for the first rows.
+            until(lambda: at_work is None or process.poll() is not None or job.written_at != at_work)
             pause(patience)
             process.kill()
             code = process.wait()

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from headrace.simulator import SimulatorSettings
-from reliability.checks import JOURNAL, attempts, books_agree, called_after_paid, lost, read_lines, torn, unpictured, untidy
+from reliability.checks import attempts, books_agree, called_after_paid, lost, read_lines, torn, unpictured, untidy
 from reliability.images import copy, mounted, new_image, without_mounts
 from reliability.outcome import Outcome
-from reliability.processes import Job, dice, pause, until
+from reliability.processes import JOURNAL, Job, dice, pause, until
 from reliability.server import Api, api
 from reliability.shim import Trouble, compiled, without_compiler
 from reliability.tally import Tally
@@ -144,9 +144,11 @@ def outcomes(short: bool, seed: int = 1) -> list[Outcome]:
         folder = Path(name).resolve()
         no_compiler = without_compiler()
         trials = _Trials(server, folder, seed, None if no_compiler else compiled(folder))
-        list(pool.map(trials.cut, range(cuts)))
-        list(pool.map(lambda number: trials.control(number, CONTROL, ""), range(controls)))
-        list(pool.map(lambda number: trials.control(number, PICTURES, "images"), range(controls)))
+        tried = [pool.submit(trials.cut, number) for number in range(cuts)]
+        for question, under in ((CONTROL, ""), (PICTURES, "images")):
+            tried += [pool.submit(trials.control, number, question, under) for number in range(controls)]
+        for each in tried:
+            each.result()
     tally, counts = trials.tally, trials.tally.counts
     acknowledged = counts["acknowledged"]
     found = [

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from reliability.server import Api
 
+JOURNAL = "journal.sqlite"
 KEY = "sk-canary-0123456789abcdefXYZ"
 SIZE = "816x816"  # the smallest square that the models make
 PATIENCE_S = 120.0
@@ -77,6 +78,14 @@ class Job:
         """What all runs said, one after the other."""
         path = self.folder / "stderr.txt"
         return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    @property
+    def written_at(self) -> int:
+        """When the journal was written last, in ns; 0 is never."""
+        try:
+            return (self.out_dir / f"{JOURNAL}-wal").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def prepare(self) -> Job:
         """Write the input and the configuration."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from headrace.simulator import SimulatorSettings
-from reliability.checks import JOURNAL, attempts, books_agree, called_after_paid, lost, read_lines, torn, uncovered, untidy
-from reliability.processes import Job, dice, ended, pause
+from reliability.checks import attempts, books_agree, called_after_paid, lost, read_lines, torn, uncovered, untidy
+from reliability.processes import JOURNAL, Job, dice, ended, pause, until
 from reliability.server import Api, api
 from reliability.tally import Tally
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 STOPS = 100
 STOPS_SHORT = 10
-PROMPTS = 80
+PROMPTS = 64
 IN_FLIGHT = 16
 LATENCY_S = 0.3
 START_S = 0.8
@@ -59,7 +59,11 @@ class _Trials:
         job = self._job("stops", number)
         sent = SIGNALS[number % len(SIGNALS)]
         process = job.start("--drain", str(DRAIN_S))
-        pause(rng.uniform(0.05, START_S + 0.8 * PROMPTS * LATENCY_S / IN_FLIGHT))
+        if number % 4 == 0:
+            pause(rng.uniform(0.05, START_S))
+        else:
+            _at_work(job, process)
+            pause(rng.uniform(0, 0.8 * PROMPTS * LATENCY_S / IN_FLIGHT))
         process.send_signal(sent)
         began = time.monotonic()
         code = ended(process)
@@ -85,7 +89,8 @@ class _Trials:
         job = self._job("cancels", number)
         first, second = rng.choice(SIGNALS), rng.choice(SIGNALS)
         process = job.start("--drain", str(DRAIN_S))
-        pause(START_S + rng.uniform(0.1, 0.5 * PROMPTS * LATENCY_S / IN_FLIGHT))
+        _at_work(job, process)
+        pause(rng.uniform(0.1, 0.5 * PROMPTS * LATENCY_S / IN_FLIGHT))
         process.send_signal(first)
         pause(rng.uniform(0.01, LATENCY_S / 2))
         began = time.monotonic()
@@ -125,6 +130,10 @@ class _Trials:
             self.tally.broke(pay, uncovered(job, books, job.status()))
 
 
+def _at_work(job: Job, process: Popen[bytes]) -> None:
+    until(lambda: process.poll() is not None or bool(job.written_at))
+
+
 def _read_some(process: Popen[bytes], lines: int) -> None:
     stdout = process.stdout
     if stdout is not None:
@@ -140,9 +149,10 @@ def outcomes(short: bool, seed: int = 1) -> list[Outcome]:
     settings = SimulatorSettings(latency_s=LATENCY_S, sigma=0.4, pictures="template", picture_bytes=20_000, seed=seed)
     with TemporaryDirectory(prefix="headrace-stops-") as folder, api(settings) as server, ThreadPoolExecutor(2) as pool:
         trials = _Trials(server, Path(folder), seed)
-        list(pool.map(trials.stop, range(stops)))
-        list(pool.map(trials.cancel, range(others)))
-        list(pool.map(trials.pipe, range(others)))
+        tried = [pool.submit(trials.stop, number) for number in range(stops)]
+        tried += [pool.submit(trial, number) for trial in (trials.cancel, trials.pipe) for number in range(others)]
+        for each in tried:
+            each.result()
     tally, counts = trials.tally, trials.tally.counts
     done = counts["stops"]
     return [

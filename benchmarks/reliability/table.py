@@ -34,17 +34,17 @@ def bound(outcome: Outcome) -> str:
     return "broken" if outcome.bound is None else f"< {outcome.bound:.2%}"
 
 
-def as_text(sections: Iterable[Section]) -> str:
-    """The table for a terminal, with what broke below it."""
+def as_text(sections: Iterable[Section], shown: int = SHOWN) -> str:
+    """The table for a terminal, with the first that broke below it."""
     lines = []
     for section in sections:
         lines.append(f"\n{section.title}")
         for outcome in section.outcomes:
             losses = len(outcome.failures)
             lines.append(f"  {outcome.name:<88} {outcome.trials:>7,} {losses:>5,} {bound(outcome):>9}  {outcome.note}")
-            lines += [f"      {failure[:LONGEST]}" for failure in outcome.failures[:SHOWN]]
-            if losses > SHOWN:
-                lines.append(f"      and {losses - SHOWN} more")
+            lines += [f"      {failure[:LONGEST]}" for failure in outcome.failures[:shown]]
+            if losses > shown:
+                lines.append(f"      and {losses - shown} more: --all shows them")
     return "\n".join(lines)
 
 
@@ -85,9 +85,10 @@ what was paid is known from the other side. A zero in n trials says, with 95 % c
 _FOOT = """\
 ## How to repeat it
 
-`make reliability` does all of it and writes this page; `make reliability SHORT=1` is the small form, which `make test` runs too. One part
-alone: `.venv/bin/python benchmarks/reliability kills disk`. The power cuts and the full disk need root to mount, the failing disk a C
-compiler; where they are missing the line says so. The command ends with 1 if anything was lost.
+`make reliability` does all of it and writes this page. `make test` runs a small form, and so does
+`.venv/bin/python benchmarks/reliability --short`; with names of parts, such as `kills disk`, it runs those alone. The power cuts and
+the full disk need root to mount, the failing disk a C compiler; where they are missing the line says so. The command ends with 1 if
+anything was lost.
 
 ## What is not promised
 

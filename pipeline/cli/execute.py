@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from headrace.assembly import open_race
-from headrace.errors import HeadraceError, StoppedError, UsageError, lone
+from headrace.errors import StoppedError, UsageError, lone
 from headrace.journal.outputs import output_file
 from headrace.lines import open_input, read_lines
 from headrace.observe.counters import Counters
@@ -53,11 +53,7 @@ def execute(job: Job) -> int:
     try:
         return trio.run(_Run(job).main)
     except BaseExceptionGroup as group:
-        # Several stages may fail for one reason; the first that we know by name tells it.
-        named: BaseException | None = group.split(HeadraceError)[0]
-        while isinstance(named, BaseExceptionGroup):
-            named = named.exceptions[0]
-        raise (named or lone(group)) from None
+        raise lone(group) from None
 
 
 class _Run:

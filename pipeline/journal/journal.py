@@ -140,7 +140,8 @@ def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool) -> Iterator
             in_doubt = reader.execute("select 1 from attempt where outcome is null limit 1").fetchone()
         if in_doubt:
             sweep_parts(root / "images")
-        with closing(reader), closing(Writer(db, root, disk)) as writer:
+        # The writer is closed last: it leaves one whole file behind, without a log beside it.
+        with closing(Writer(db, root, disk)) as writer, closing(reader):
             with readable(root):
                 journal = Journal(writer, reader, root, hold=hold)
             yield journal

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 
+from headrace.cli.main import app
 from headrace.simulator.faults import FAULTS, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from subprocess import CompletedProcess
 
@@ -33,20 +36,39 @@ def assert_unseen(key: str, ended: CompletedProcess[str], folder: Path) -> None:
     assert key not in ended.stdout
     assert key not in ended.stderr
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert {"answers.sqlite", "in"} <= {path.name for path in files}
+    assert {"answers.sqlite", "journal.sqlite", "in"} <= {path.name for path in files}
     assert not [path for path in files if key.encode() in path.read_bytes()]
     assert not [path for path in folder.rglob("*") if key in str(path)]
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_key_appears_nowhere_whatever_goes_wrong(headrace: Callable[..., CompletedProcess[str]], tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_key_appears_nowhere_whatever_goes_wrong(
+    headrace: Callable[..., CompletedProcess[str]], tmp_path: Path, key: str, form: str
+) -> None:
     lines = [f"{tmp_path} [[fault:{name}*2]]" for name in PASSING] + [f"{tmp_path} {n}" for n in range(10)]
     (tmp_path / "in").write_text("\n".join(lines))
-    ended = headrace("run", "in", "--log-level", "debug", "--progress", "always")
+    ended = headrace("run", "in", "--log-level", "debug", "--log-format", form, "--progress", "always")
     assert ended.returncode == 1
     assert len(ended.stdout.splitlines()) == len(lines)
     assert ended.stderr.count("call_failed") > len(PASSING)
     assert_unseen(key, ended, tmp_path)
+    for command in (("status",), ("status", "--json"), ("cache", "stats", "--dir", ".cache/headrace")):
+        ended = headrace(*command)
+        assert ended.returncode == 0
+        assert_unseen(key, ended, tmp_path)
+
+
+def test_no_option_takes_a_key_or_turns_a_check_off() -> None:
+    names = {name for command in _commands(typer.main.get_command(app)) for parameter in command.params for name in parameter.opts}
+    assert {"--out-dir", "--simulate", "--json", "--port"} <= names
+    assert not [name for name in names if re.search("key|secret|token(?!s-per)|password|auth|insecure|verify|redirect", name)]
+
+
+def _commands(command: Any) -> Iterator[Any]:
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from _commands(inner)
 
 
 @pytest.mark.usefixtures("hurried")
