@@ -141,7 +141,7 @@ class _Run:
                 if self._results is None:
                     _say("stopped before it began")
                     self._whole.cancel()
-                    return
+                    continue
                 in_flight = self._results.in_flight
                 _say(f"stopping: {in_flight} prompts in flight come out within {self._job.drain_s:g} s; again to cancel them")
                 self._whole.deadline = trio.current_time() + self._job.drain_s

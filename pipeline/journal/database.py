@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headrace.errors import UsageError
+from headrace.errors import OutputError, UnsyncedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +78,7 @@ def open_database(folder: Path, *, fresh: bool) -> sqlite3.Connection:
 
     Raises:
         UsageError: it is no journal, or one of another version.
+        OutputError: it cannot be written ahead.
         OSError: it cannot be made.
         sqlite3.Error: neither.
     """
@@ -90,7 +91,9 @@ def open_database(folder: Path, *, fresh: bool) -> sqlite3.Connection:
             db = opened.enter_context(closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)))
             new = _is_new(db, path)
             path.chmod(0o600)
-            db.execute("pragma journal_mode=wal")
+            if db.execute("pragma journal_mode=wal").fetchone() != ("wal",):
+                # It says so in no other way, whether an fsync failed or the file system has no shared memory.
+                raise OutputError(f"{path} cannot have a write-ahead log there; choose another --out-dir")
             # Without it a power cut takes back what was committed: 586 of 1,066 rows when it was tried.
             db.execute("pragma synchronous=full")
             if new:
@@ -122,18 +125,23 @@ def _make(db: sqlite3.Connection) -> None:
 
 @contextmanager
 def readable(folder: Path) -> Iterator[None]:
-    """What cannot be read of a journal is one line; only where it is damaged that line offers to forget it.
+    """What is wrong with a journal is one line; only where the file itself is damaged that line offers to forget it.
 
     Raises:
-        UsageError: it says so.
+        UsageError: it is damaged.
+        UnsyncedError: an fsync failed.
+        OutputError: the disk or the folder does not let us.
     """
     try:
         yield
     except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
         # UnicodeDecodeError: SQLite's message quotes what it could not read.
-        outside = isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUTSIDE
-        next_step = "choose another --out-dir" + ("" if outside else ", or start over with --fresh")
-        raise UsageError(f"the journal in {folder} cannot be read: {error}; {next_step}") from None
+        if getattr(error, "sqlite_errorname", "").endswith("FSYNC"):
+            raise UnsyncedError(f"the journal in {folder} may be incomplete on the disk: fsync failed") from None
+        if isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUTSIDE:
+            why = getattr(error, "strerror", None) or error
+            raise OutputError(f"the journal in {folder} cannot be used: {why}; choose another --out-dir") from None
+        raise UsageError(f"the journal in {folder} cannot be read: {error}; choose another --out-dir, or start over with --fresh") from None
 
 
 def reading(folder: Path) -> sqlite3.Connection:

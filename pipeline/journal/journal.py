@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -131,20 +131,20 @@ def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool) -> Iterator
 
     Raises:
         UsageError: another process works in the folder, or what lies there is no journal.
-        OutputError: what is left cannot be written.
+        OutputError: the journal, or what is left for it at the end, cannot be written.
     """
-    with alone(root):
+    with ExitStack() as opened:
         with readable(root):
-            db = open_database(root, fresh=fresh)
-            reader = reading(root)
+            opened.enter_context(alone(root))
+            writer = Writer(open_database(root, fresh=fresh), root, disk)
+            # Closed last: it leaves one whole file behind, without a log beside it.
+            opened.enter_context(closing(writer))
+            reader = opened.enter_context(closing(reading(root)))
+            journal = Journal(writer, reader, root, hold=hold)
             in_doubt = reader.execute("select 1 from attempt where outcome is null limit 1").fetchone()
         if in_doubt:
             sweep_parts(root / "images")
-        # The writer is closed last: it leaves one whole file behind, without a log beside it.
-        with closing(Writer(db, root, disk)) as writer, closing(reader):
-            with readable(root):
-                journal = Journal(writer, reader, root, hold=hold)
-            yield journal
+        yield journal
 
 
 def _last(db: sqlite3.Connection, table: str, column: str = "number") -> int:
