@@ -6,6 +6,7 @@ loop here, in the request's own task: a cycle of bounded channels would deadlock
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -41,7 +42,8 @@ SMALL_BODY = 2**17
 """Bytes of an answer that is decoded and filed where it is: that takes less than a millisecond, and a thread that fights for the
 interpreter with the event loop costs four times as much (``benchmarks/throughput.py``)."""
 LATE_S = 4.0
-"""A call that waited longer for its intent to be on the disk takes admission again."""
+LATE_TIMES = 3
+"""A call that waited longer for its intent to be on the disk takes admission again, so many times: a disk may always be that slow."""
 
 
 @attrs.frozen(kw_only=True)
@@ -80,9 +82,11 @@ class Api:
         before = before or Trail()
         estimated, permit, waited_s = admitted.estimated, admitted.permit, admitted.waited_s
         attempts, spoilt_usd, doubtful_usd = before.attempts, before.spoilt_usd, before.doubtful_usd
+        late = 0
         while True:
             started = trio.current_time()
-            outcome = await self._attempt(permit, estimated)
+            outcome = await self._attempt(permit, estimated, late_s=LATE_S if late < LATE_TIMES else math.inf)
+            late += isinstance(outcome, Problem) and outcome.kind is Kind.HELD_UP
             ended = trio.current_time()
             counted = not isinstance(outcome, Problem) or action(outcome.kind) in (Action.RETRY, Action.GIVE_UP)
             attempts += counted
@@ -106,9 +110,9 @@ class Api:
                 return Failure(prompt=estimated.prompt, estimated=estimated, problem=following, trail=trail)
             permit = following
 
-    async def _attempt(self, permit: Permit, estimated: Estimated) -> Saved | Problem:
+    async def _attempt(self, permit: Permit, estimated: Estimated, *, late_s: float) -> Saved | Problem:
         try:
-            intent = await self._intent(permit, estimated)
+            intent = await self._intent(permit, estimated, late_s)
         except BaseException:
             permit.released()
             raise
@@ -139,13 +143,13 @@ class Api:
             permit.succeeded(outcome.usage)
         return outcome
 
-    async def _intent(self, permit: Permit, estimated: Estimated) -> Intent | Problem | None:
+    async def _intent(self, permit: Permit, estimated: Estimated, late_s: float) -> Intent | Problem | None:
         item = estimated.prompt.item
         if self.journal is None or item is None:
             return None
         asked_at = trio.current_time()
         intent = await self.journal.intend(item, permit.key, estimated.cost_usd)
-        if trio.current_time() - asked_at <= LATE_S:
+        if trio.current_time() - asked_at <= late_s:
             return intent
         # The limit was booked for a moment that is long over: sent now, it would come on top of what is let in now.
         problem = Problem(kind=Kind.HELD_UP, message=f"the journal took more than {LATE_S:g} s")

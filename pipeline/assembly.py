@@ -203,8 +203,9 @@ async def open_race(
         disk = Disk(offload or Threads(DISK_THREADS))
         journal = None
         if settings.run.journal:
-            journal = stack.enter_context(open_journal(root, disk, fresh=fresh, hold=settings.run.in_doubt == "hold"))
-        cache = open_cache(settings, root, offload, encoder, stack)
+            hold = settings.run.in_doubt == "hold"
+            journal = stack.enter_context(open_journal(root, disk, fresh=fresh, hold=hold, free=settings.run.simulate))
+        cache = open_cache(settings, root, offload, encoder, stack, disk)
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)
         memory = ByteBudget(BODIES)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headrace.cache.judge import Judge
     from headrace.cache.meaning import Meaning
     from headrace.cache.search import Search
+    from headrace.disk import Disk
     from headrace.offload import Offload
     from headrace.settings import Settings
 
@@ -45,7 +46,9 @@ class Cache:
     in_flight: InFlight
 
 
-def open_cache(settings: Settings, root: Path, offload: Offload | None, encoder: Encoder | None, stack: AsyncExitStack) -> Cache | None:
+def open_cache(
+    settings: Settings, root: Path, offload: Offload | None, encoder: Encoder | None, stack: AsyncExitStack, disk: Disk
+) -> Cache | None:
     """The cache of the settings, or None; the ``stack`` closes it.
 
     Raises:
@@ -60,7 +63,7 @@ def open_cache(settings: Settings, root: Path, offload: Offload | None, encoder:
         raise UsageError(f"cache and pictures have the same folder, {root}; choose another: the cache removes what is too old")
     store = Store(folder, wanted.ttl_days * DAY_S)
     stack.callback(store.close)
-    answers = Answers(store, root, offload or Threads(1), max_entries=wanted.max_entries, max_bytes=wanted.max_bytes)
+    answers = Answers(store, root, offload or Threads(1), max_entries=wanted.max_entries, max_bytes=wanted.max_bytes, disk=disk)
     stack.callback(answers.close)
     flights = InFlight()
     meaning = None if judge is None else _meaning(wanted, store, judge, flights, offload or Threads(1), encoder)

@@ -21,7 +21,7 @@ Ts = TypeVarTuple("Ts")
 
 EVERY_S = 5.0
 """Between two tries, and between two words about it."""
-_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
 _UNSYNCED = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
 
 
@@ -75,11 +75,15 @@ class Disk:
                 self._hold(trouble)
                 await trio.sleep(EVERY_S)
                 try:
-                    return await self._offload(function, *args)
+                    result = await self._offload(function, *args)
                 except Exception as error:
                     if not _may_pass(error):
                         raise
                     trouble = str(error)
+                else:
+                    if self._waiting == 1:
+                        log.warning("disk_goes_on")
+                    return result
         finally:
             self._waiting -= 1
             if not self._waiting:
@@ -95,7 +99,6 @@ class Disk:
     def _release(self) -> None:
         for door in self._doors:
             door.resume()
-        log.warning("disk_goes_on")
 
 
 def _may_pass(error: BaseException) -> bool:

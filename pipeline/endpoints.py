@@ -51,7 +51,7 @@ def primary_endpoint(settings: Settings, environ: Mapping[str, str]) -> Endpoint
     except ValueError as error:
         raise UsageError(f"{URL_VARIABLE}: {error}") from None
     _refuse_retired(settings.request.model, url)
-    return Endpoint(url=url, timeout_s=timeout_s, owners=real_owners(settings.pool, settings.key, environ))
+    return Endpoint(url=url.rstrip("/"), timeout_s=timeout_s, owners=real_owners(settings.pool, settings.key, environ))
 
 
 def alternative_endpoint(settings: Settings, alternative: AlternativeSettings, environ: Mapping[str, str]) -> Endpoint:
@@ -67,7 +67,7 @@ def alternative_endpoint(settings: Settings, alternative: AlternativeSettings, e
         raise UsageError("fallback.alternative has no key of its own; add a [[fallback.alternative.key]]")
     _refuse_retired(alternative.model, alternative.base_url)
     owners = real_owners(alternative.pool, alternative.key, environ)
-    return Endpoint(url=alternative.base_url, timeout_s=alternative.timeout_s, owners=owners)
+    return Endpoint(url=alternative.base_url.rstrip("/"), timeout_s=alternative.timeout_s, owners=owners)
 
 
 def _refuse_retired(model: str, url: str) -> None:

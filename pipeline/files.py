@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -124,6 +125,10 @@ def _sync_path(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         sync(handle, str(path))
+    except UnsyncedError as error:
+        # Some file systems have no such thing as syncing a folder.
+        if not (isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.EINVAL, errno.ENOTSUP) and path.is_dir()):
+            raise
     finally:
         os.close(handle)
 

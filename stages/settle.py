@@ -69,7 +69,7 @@ class Settle:
         else:
             result = record
         if self._journal is not None and not isinstance(record, Answer):
-            self._journal.ended(result)
+            await self._journal.ended(result)
         if not isinstance(record, Result) and self._leads is not None:
             for key in record.prompt.leads:
                 self._leads.land(key, shared(record) if isinstance(record, Answer) else record)

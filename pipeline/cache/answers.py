@@ -10,6 +10,7 @@ import trio
 
 from headrace.cache.entry import Entry
 from headrace.cache.keys import canonical_key
+from headrace.disk import Disk
 from headrace.log import log
 
 if TYPE_CHECKING:
@@ -37,12 +38,23 @@ class Answers:
         offload: where blocking work goes, one piece at a time.
         max_entries: how many the store may hold; None is no limit.
         max_bytes: how large the pictures in the store may be together; None is no limit.
+        disk: waits for room below the root; one of its own where absent.
     """
 
-    def __init__(self, store: Store, root: Path, offload: Offload, *, max_entries: int | None = None, max_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        root: Path,
+        offload: Offload,
+        *,
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
+        disk: Disk | None = None,
+    ) -> None:
         self._store = store
         self._root = root
         self._offload = offload
+        self._disk = disk or Disk(offload)
         self._limits = (max_entries, max_bytes)
         self._recent: OrderedDict[str, Entry] = OrderedDict()
         self._version = 0
@@ -140,9 +152,8 @@ class Answers:
         files = self._store.pictures
         if files.known(pictures, self._root):
             return True
-        if sum(picture.bytes for picture in pictures) <= _SMALL:
-            return files.fetch(pictures, self._root)
-        return await self._offload(files.fetch, pictures, self._root)
+        small = sum(picture.bytes for picture in pictures) <= _SMALL
+        return await self._disk.write(files.fetch, pictures, self._root, here=small)
 
     def _remember(self, key: str, entry: Entry) -> None:
         self._recent[key] = entry

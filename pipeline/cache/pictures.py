@@ -154,6 +154,16 @@ def _link(there: Path, wanted: Path) -> None:
         temporary = wanted.with_name(f"{wanted.name}{_PART}")
         try:
             shutil.copyfile(there, temporary)
+            # A journal may say that it is there: after a power cut it must not be a file of the right size without its content.
+            _sync(temporary)
             temporary.replace(wanted)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 import sys
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import trio
 
 from headrace.assembly import open_race
 from headrace.errors import StoppedError, UsageError, lone
+from headrace.journal.database import FILE, LOCK
 from headrace.journal.outputs import output_file
 from headrace.lines import open_input, read_lines
 from headrace.observe.counters import Counters
@@ -71,7 +72,7 @@ class _Run:
         if job.source == "-" and sys.stdin is None:
             raise UsageError("stdin is closed; name a file with one prompt a line, or pipe prompts in")
         handle = _STDIN if job.source == "-" else open_input(Path(job.source))
-        _refuse_to_overwrite(handle, job.output)
+        _refuse_to_overwrite(handle, job.output, job.settings.run.out_dir)
         if handle == _STDIN and sys.stdin is not None and os.isatty(_STDIN):
             _say("reading prompts from the terminal, one a line; Ctrl-D ends them")
         # From the first moment to the last a signal is ours: none may end the run without a word.
@@ -96,10 +97,10 @@ class _Run:
             race = await stack.enter_async_context(open_race(job.settings, fresh=job.fresh))
             path = None if job.output == "-" else Path(job.output)
             # To open a named pipe is to wait for its reader.
-            self._writer = writer = await trio.to_thread.run_sync(LineWriter, path, self._drain, abandon_on_cancel=True)
+            self._writer = writer = await trio.to_thread.run_sync(LineWriter, path, self._drain_in_time, abandon_on_cancel=True)
             file = None
             if race.journal is not None and path is not None:
-                file = output_file(race.journal, path, writer.handle, job.source)
+                file = output_file(race.journal, path, writer.handle, _what_is_asked(job, handle, race.url))
             writer.start(file, race.disk)
             try:
                 lines = read_lines(handle)
@@ -144,11 +145,11 @@ class _Run:
                     continue
                 in_flight = self._results.in_flight
                 _say(f"stopping: {in_flight} prompts in flight come out within {self._job.drain_s:g} s; again to cancel them")
-                self._whole.deadline = trio.current_time() + self._job.drain_s
-                self._drain()
+                self._drain_in_time()
 
-    def _drain(self) -> None:
+    def _drain_in_time(self) -> None:
         if self._results is not None:
+            self._whole.deadline = trio.current_time() + self._job.drain_s
             self._results.drain()
 
     def _tell(self, race: Race, elapsed_s: float, *, unwritten: bool) -> None:
@@ -159,18 +160,33 @@ class _Run:
         for text in doubts(race.journal, left, folder):
             _say(text)
         if self._signal is not None or self._stopped is not None or left or unwritten:
-            _say("the same command goes on from here: what is finished is not paid for again")
+            how = "the same command without --fresh" if self._job.fresh else "the same command"
+            _say(f"{how} goes on from here: what is finished is not paid for again")
         if self._counters.pictures_made or self._counters.free:
             _say(f"pictures: {Path(folder) / 'images'}")
 
 
-def _refuse_to_overwrite(handle: int, output: str) -> None:
+def _what_is_asked(job: Job, handle: int, url: str) -> str | None:
+    """Changes whenever lines of an earlier run may not be those of this one; None where what is read cannot be known, as from a pipe."""
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        return None
+    read = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, job.format)
+    settings = job.settings
+    return repr((read, url, settings.request, settings.cache.namespace, settings.run.ordered))
+
+
+def _refuse_to_overwrite(handle: int, output: str, folder: str) -> None:
     try:
         there, source = os.stat(output), os.fstat(handle)  # noqa: PTH116 - beside a descriptor
     except OSError:
         return
     if output != "-" and os.path.samestat(there, source) and stat.S_ISREG(source.st_mode):
         raise UsageError(f"{output} holds the prompts; choose another file for the results")
+    for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK):
+        with suppress(OSError):
+            if output != "-" and Path(output).samefile(Path(folder) / name):
+                raise UsageError(f"{output} is the journal; choose another file for the results")
 
 
 def _say(text: str) -> None:

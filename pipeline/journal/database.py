@@ -68,6 +68,7 @@ _TABLES = (
         device integer not null,
         inode integer not null,
         offset integer not null default 0,     -- bytes of lines that are in it for sure
+        lines integer not null default 0,      -- so many of them
         complete integer not null default 0
     ) strict""",
 )
@@ -140,13 +141,15 @@ def readable(folder: Path) -> Iterator[None]:
             raise UnsyncedError(f"the journal in {folder} may be incomplete on the disk: fsync failed") from None
         if isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUTSIDE:
             why = getattr(error, "strerror", None) or error
-            raise OutputError(f"the journal in {folder} cannot be used: {why}; choose another --out-dir") from None
+            raise OutputError(f"the journal in {folder} cannot be used: {why}; make room or see to its rights, then run it again") from None
         raise UsageError(f"the journal in {folder} cannot be read: {error}; choose another --out-dir, or start over with --fresh") from None
 
 
 def reading(folder: Path) -> sqlite3.Connection:
     """One more connection, which reads what is committed."""
-    db = sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S, check_same_thread=False)
+    # A folder that cannot be written has no room for the index of a log; where there is no log it needs none.
+    kind = "mode=ro" if os.access(folder, os.W_OK) or (folder / f"{FILE}-wal").exists() else "immutable=1"
+    db = sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?{kind}", uri=True, timeout=_BUSY_S, check_same_thread=False)
     db.isolation_level = None
     return db
 
@@ -182,7 +185,7 @@ def alone(folder: Path) -> Iterator[None]:
         UsageError: another one does.
         OSError: the folder cannot be locked.
     """
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             _lock(handle)

@@ -18,6 +18,7 @@ from headrace.chaos import point
 from headrace.files import sweep_parts
 from headrace.journal.database import alone, open_database, readable, reading
 from headrace.journal.writer import Writer
+from headrace.log import log
 
 if TYPE_CHECKING:
     import sqlite3
@@ -41,11 +42,14 @@ class Intent:
 class Journal:
     """The journal of one output folder; one process at a time has it open (:func:`open_journal`)."""
 
-    def __init__(self, writer: Writer, db: sqlite3.Connection, root: Path, *, hold: bool) -> None:
+    def __init__(self, writer: Writer, db: sqlite3.Connection, root: Path, *, hold: bool, free: bool) -> None:
         self.writer = writer
         self.root = root
+        self._free = free
         self.hold = hold
         """Whether what is in doubt is left alone."""
+        self.doubtful: dict[int, int] = {}
+        """Items of the input that are in doubt, with their calls, until they are asked for again or have a result."""
         self.asked_again = 0
         """Calls of earlier runs that may have been paid, and whose prompts are asked again."""
         self.held = 0
@@ -100,9 +104,12 @@ class Journal:
             OutputError: that cannot be had; the call must not be made.
         """
         self._attempts += 1
+        if doubts := self.settle_doubts(item):
+            self.asked_again += doubts
+            log.warning("asked_again", item=item, calls=doubts, because="a run that was killed may have paid for it")
         intent = Intent(self._attempts, f"headrace-{self._token}-{self._attempts}")
         statement = "insert into attempt (number, item, request_id, key, sent_at, cost_usd) values (?, ?, ?, ?, ?, ?)"
-        self.writer.put(statement, intent.number, item, intent.request_id, key, time.time(), cost_usd)
+        self.writer.put(statement, intent.number, item, intent.request_id, key, time.time(), self.price(cost_usd))
         try:
             await self.writer.durable()
         except BaseException:
@@ -110,6 +117,17 @@ class Journal:
             raise
         point("intent_durable")
         return intent
+
+    def price(self, cost_usd: float | None) -> float | None:
+        """What a call costs: nothing where it is simulated."""
+        return 0.0 if self._free else cost_usd
+
+    def settle_doubts(self, item: int) -> int:
+        """Whatever came of the calls of an item that were in doubt, they are of the past; how many there were."""
+        doubts = self.doubtful.pop(item, 0)
+        if doubts:
+            self.writer.put("update attempt set outcome = 'unknown' where item = ? and outcome is null", item)
+        return doubts
 
     def failed(self, intent: Intent, problem: Problem) -> None:
         """A call got no picture; that one did is written when the picture is on the disk (:class:`headrace.journal.line.JournalLine`)."""
@@ -120,7 +138,7 @@ class Journal:
 
 
 @contextmanager
-def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool) -> Iterator[Journal]:
+def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool, free: bool = False) -> Iterator[Journal]:
     """The journal in an output folder; what is left to be written is written at the end.
 
     Args:
@@ -128,6 +146,7 @@ def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool) -> Iterator
         disk: where it is written.
         fresh: forget what is there.
         hold: leave alone what is in doubt.
+        free: calls cost nothing: they are simulated.
 
     Raises:
         UsageError: another process works in the folder, or what lies there is no journal.
@@ -140,9 +159,9 @@ def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool) -> Iterator
             # Closed last: it leaves one whole file behind, without a log beside it.
             opened.enter_context(closing(writer))
             reader = opened.enter_context(closing(reading(root)))
-            journal = Journal(writer, reader, root, hold=hold)
+            journal = Journal(writer, reader, root, hold=hold, free=free)
             in_doubt = reader.execute("select 1 from attempt where outcome is null limit 1").fetchone()
-        if in_doubt:
+        if in_doubt or fresh:
             sweep_parts(root / "images")
         yield journal
 

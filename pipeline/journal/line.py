@@ -10,10 +10,10 @@ import attrs
 
 from headrace.journal.database import readable
 from headrace.journal.identity import identity_of
-from headrace.journal.stored import restored, stored
+from headrace.journal.stored import missing, restored, stored
 from headrace.journal.writer import MANY
 from headrace.log import log
-from headrace.records import Failure, Kind, Problem, Prompt, Result, Status
+from headrace.records import Failure, Kind, Problem, Prompt, Result, Status, Strategy
 from headrace.results import failed
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _DOUBTS = "select count(*) from attempt where item = ? and outcome is null"
 _ENTER = "insert into item (number, identity, line, name) values (?, ?, ?, ?)"
 _FINISH = "update item set status = ?, final = ?, pictures = ?, result = ? where number = ?"
 _IN_DOUBT = "a run that was killed may have paid for it, its answer is lost; --in-doubt retry asks again"
+_FOR_GOOD = frozenset({Kind.MODERATION_BLOCKED, Kind.CONTENT_POLICY_VIOLATION, Kind.BAD_LINE})
 _Found = tuple[int, int, str, int | None]
 
 
@@ -82,16 +83,25 @@ class JournalLine:
         """
         self._writer.place(parts)
         self._finish(result)
-        self._writer.put("update attempt set outcome = 'paid', cost_usd = ? where item = ? and outcome is null", cost_usd, result.item)
+        paid = "update attempt set outcome = 'paid', cost_usd = ? where item = ? and outcome is null"
+        self._writer.put(paid, self._journal.price(cost_usd), result.item)
         await self._writer.durable()
 
-    def ended(self, result: Result) -> None:
-        """A record has a result that nothing was paid for; what cost nothing may be done again, and nobody waits for the disk."""
-        if not result.recalled:
-            self._finish(result)
+    async def ended(self, result: Result) -> None:
+        """A record has a result that nothing was paid for.
+
+        What the cache gives it gives again, and nobody waits for the disk; what another prompt was paid for may be in no cache.
+        """
+        if result.recalled:
+            return
+        self._finish(result)
+        if result.strategy is Strategy.COALESCED:
+            await self._writer.durable()
 
     def _finish(self, result: Result) -> None:
-        final = result.status is Status.OK or (result.error is not None and not result.error.retryable)
+        final = result.status is Status.OK or (result.error is not None and _lasts(result.error))
+        if final and result.item is not None:
+            self._journal.settle_doubts(result.item)
         self._writer.put(_FINISH, result.status.value, final, len(result.images), stored(result), result.item)
 
     def _claim(self, identity: bytes, name: str) -> _Found | None:
@@ -114,24 +124,22 @@ class JournalLine:
         if result is None:
             log.warning("journal_row_broken", prompt=record.id)
             return None
-        for picture in result.images:
-            try:
-                whole = (self._journal.root / picture.path).stat().st_size == picture.bytes
-            except OSError:
-                whole = False
-            if not whole:
-                log.warning("picture_missing", prompt=record.id, picture=picture.path, next="it is made again")
-                return None
+        if (path := missing(result.images, self._journal.root)) is not None:
+            log.warning("picture_missing", prompt=record.id, picture=path, next="it is made again")
+            return None
         return result
 
     def _doubtful(self, prompt: Prompt, number: int, doubts: int) -> Prompt | Result:
         if self._journal.hold:
             self._journal.held += 1
             return failed(prompt, Failure(prompt=prompt, problem=Problem(kind=Kind.IN_DOUBT, message=_IN_DOUBT, retryable=True)))
-        self._journal.asked_again += doubts
-        log.warning("asked_again", prompt=prompt.id, because="a run that was killed may have paid for it")
-        self._writer.put("update attempt set outcome = 'unknown' where item = ? and outcome is null", number)
+        self._journal.doubtful[number] = doubts
         return prompt
+
+
+def _lasts(problem: Problem) -> bool:
+    # What was decided here, by limits or models that may be others tomorrow, costs nothing to decide again.
+    return problem.kind in _FOR_GOOD or (problem.kind is Kind.BAD_REQUEST and problem.status is not None)
 
 
 @asynccontextmanager

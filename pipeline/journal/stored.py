@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import attrs
 import cattrs
 
-from headrace.records import Prompt, Result
+from headrace.records import Picture, Prompt, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 _SAID_ANEW = ("seq", "id", "prompt", "metadata")
 _PRICES = ("cost_usd", "saved_usd")
@@ -32,3 +37,26 @@ def restored(text: str, record: Prompt | Result) -> Result | None:
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return attrs.evolve(result, metadata=record.metadata, item=record.item, recalled=True)
+
+
+def missing(pictures: Iterable[Picture], root: Path) -> str | None:
+    """The path of the first picture that is not there, or not whole; None where all are.
+
+    By its size: whatever is under a final name was whole when it got it, and a hash of each would take an hour for 100,000.
+    """
+    for picture in pictures:
+        try:
+            whole = (root / picture.path).stat().st_size == picture.bytes
+        except (OSError, ValueError):
+            whole = False
+        if not whole:
+            return picture.path
+    return None
+
+
+def pictures_of(text: str) -> tuple[Picture, ...]:
+    """The pictures in the text of a result; none where it cannot be read."""
+    try:
+        return _CONVERTER.structure(json.loads(text).get("images", ()), tuple[Picture, ...])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ()

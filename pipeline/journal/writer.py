@@ -90,7 +90,7 @@ class Writer:
             OutputError: it will never be.
         """
         batch = self._next if self._next.statements else self._current
-        if batch is not None and not batch.done.is_set():
+        if self._error is None and batch is not None and not batch.done.is_set():
             batch.urgent.set()
             await batch.done.wait()
         if self._error is not None:
@@ -111,7 +111,7 @@ class Writer:
             self._next = _Batch()
             try:
                 await self._disk.write(self._commit, batch)
-            except (sqlite3.Error, OSError, OutputError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits has to be told
                 self._error = error if isinstance(error, OutputError) else OutputError(f"{self._path} cannot be written: {error}")
                 batch.done.set()
                 raise self._error from None

@@ -14,7 +14,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from PIL import Image
+from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from headrace.errors import OutputError
 from headrace.files import write_part
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from headrace.records import Request
 
 _FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
+_PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+"""Pillow would import them when the first picture is opened: out of descriptors that fails, and a good picture is taken for a bad one."""
 _DATA_URL = "data:image/"
 _MOST_TOKENS = 10**9
 
@@ -118,7 +120,11 @@ def _check(data: bytes, request: Request) -> tuple[str, int, int]:
         with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as picture:
             kind, (width, height) = _FORMATS[picture.format or ""], picture.size
             picture.verify()  # reads every chunk's checksum, no pixels
-    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except OSError as error:
+        if error.errno is not None:
+            raise OutputError(f"a picture cannot be checked: {error.strerror}") from error  # not the picture's fault
+        raise BadAnswerError("the picture is no whole PNG, JPEG or WebP file") from None
+    except (SyntaxError, ValueError, KeyError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadAnswerError("the picture is no whole PNG, JPEG or WebP file") from None
     if not _ends_well(data, kind):
         raise BadAnswerError(f"the picture is a {kind} file that was cut off")

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -13,6 +14,7 @@ from headrace.cache import answers as module
 from headrace.cache import store as store_module
 from headrace.cache.answers import Answers
 from headrace.cache.store import Store
+from headrace.errors import OutputError
 from headrace.offload import Threads, inline
 from headrace.records import Answer, Prompt, Strategy, Trail, Vector
 
@@ -103,6 +105,28 @@ def test_what_was_found_is_below_the_root(store: Store, root: Path, tmp_path: Pa
             (tmp_path / "elsewhere" / found.pictures[0].path).unlink()
 
     run(test)
+
+
+def test_an_answer_whose_picture_has_no_room_below_the_root_waits_for_it(
+    store: Store, root: Path, tmp_path: Path, entry: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+    fetch = store.pictures.fetch
+
+    def full_at_first(*given: Any) -> bool:
+        tries.append(trio.current_time())
+        if len(tries) < 3:
+            raise OutputError("it cannot be written") from OSError(errno.ENOSPC, "No space left on device")
+        return fetch(*given)
+
+    async def test() -> None:
+        kept = store.put(entry(root), root)
+        monkeypatch.setattr(store.pictures, "fetch", full_at_first)
+        found = await Answers(store, tmp_path / "elsewhere", inline).find(kept.key)
+        assert found is not None
+        assert len(tries) == 3
+
+    trio.run(test, clock=MockClock(autojump_threshold=0))
 
 
 @pytest.mark.parametrize("small", [True, False])

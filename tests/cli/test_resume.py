@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,6 +71,53 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_the_file_has_every_line_once(
     if doubtful:
         assert "may have been paid, and were made again: headrace status" in ended.stderr
         assert {call["id"] for call in statuses(headrace)["perhaps_paid"]} == doubtful
+
+
+@pytest.mark.parametrize("change", ["another quality", "another input", "without its pictures", "another file in between"])
+def test_whatever_changed_since_the_kill_the_file_has_one_line_a_prompt(
+    started: Callable[..., Any],
+    headrace: Headrace,
+    lines_of: Lines,
+    environ: dict[str, str],
+    tmp_path: Path,
+    prompts: list[str],
+    change: str,
+) -> None:
+    arguments = ("run", "in", "-o", "out.jsonl", "--cache", "off", "--max-in-flight", "2")
+    environ["HEADRACE_CHAOS"] = "line_recorded:4"
+    with started(*arguments) as process:
+        process.communicate(timeout=20)
+    assert (tmp_path / "out.jsonl").read_bytes()
+    del environ["HEADRACE_CHAOS"]
+    if change == "another input":
+        prompts = [f"{text} with a hat" for text in prompts]
+        (tmp_path / "in").write_text("".join(f"{text}\n" for text in prompts))
+    elif change == "without its pictures":
+        shutil.rmtree(tmp_path / "headrace-out" / "images")
+    elif change == "another file in between":
+        headrace("run", "in", "-o", "other.jsonl", "--cache", "off")
+    ended = headrace(*arguments, *(("--quality", "medium") if change == "another quality" else ()))
+    assert ended.returncode == 0, ended.stderr
+    lines = lines_of((tmp_path / "out.jsonl").read_text())
+    assert sorted(line["prompt"] for line in lines) == prompts
+    assert {line["quality"] for line in lines} == {"medium" if change == "another quality" else "low"}
+    assert all((tmp_path / "headrace-out" / line["images"][0]["path"]).is_file() for line in lines)
+
+
+def test_names_that_are_no_utf_8_are_names_too(shell: Callable[[str], CompletedProcess[str]], prompts: list[str]) -> None:
+    assert prompts
+    ended = shell("mv in $'in\\xff'; $HEADRACE run $'in\\xff' -o $'out\\xff' && wc -l < $'out\\xff'")
+    assert (ended.returncode, ended.stdout.strip()) == (0, str(COUNT))
+
+
+def test_the_journal_is_no_place_for_results(headrace: Headrace, tmp_path: Path, prompts: list[str]) -> None:
+    assert prompts
+    headrace("run", "in")
+    before = (tmp_path / "headrace-out" / FILE).read_bytes()
+    ended = headrace("run", "in", "-o", f"headrace-out/{FILE}")
+    assert ended.returncode == 2
+    assert ended.stderr == f"headrace: headrace-out/{FILE} is the journal; choose another file for the results\n"
+    assert (tmp_path / "headrace-out" / FILE).read_bytes() == before
 
 
 def test_what_is_in_doubt_is_held_where_that_is_asked_for_and_nothing_is_paid_twice(

@@ -10,11 +10,14 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.disk import Disk
 from headrace.files import write_part
 from headrace.journal.identity import identity_of
+from headrace.journal.journal import open_journal
 from headrace.journal.line import journal_line
 from headrace.journal.status import status
 from headrace.journal.stored import restored, stored
+from headrace.offload import inline
 from headrace.records import CacheMode, Kind, Match, Picture, Problem, Prompt, Request, Result, Status, Strategy, Usage
 from headrace.results import unreadable
 
@@ -104,18 +107,24 @@ def test_a_prompt_is_known_by_what_it_asks_for_and_by_the_id_that_it_was_given_a
     assert len({known, *identities}) == 1 + len(identities)
 
 
-def test_what_failed_for_good_is_not_asked_again_and_what_may_pass_is(run: Run, opened: Opened) -> None:
+def test_what_the_api_refused_for_good_is_not_asked_again_and_what_may_pass_or_was_decided_here_is(run: Run, opened: Opened) -> None:
+    problems = [
+        Problem(kind=Kind.MODERATION_BLOCKED, message="policy", status=400),
+        Problem(kind=Kind.BAD_REQUEST, message="the API's word", status=400),
+        Problem(kind=Kind.BAD_LINE, message="no prompt"),
+        Problem(kind=Kind.SERVER_ERROR, message="server", status=500, retryable=True),
+        Problem(kind=Kind.BAD_REQUEST, message="our word"),
+        Problem(kind=Kind.TOO_LARGE, message="a limit that may be raised"),
+    ]
+
     async def main() -> None:
         async with opened() as journal, journal_line(journal, URL, None) as line:
-            for seq, (text, retryable) in enumerate((("policy", False), ("server", True))):
-                record = await line.recall(prompt(seq, text))
-                problem = Problem(kind=Kind.BAD_REQUEST, message="no", retryable=retryable)
-                line.ended(made(record, status=Status.FAILED, strategy=None, error=problem))
+            for seq, problem in enumerate(problems):
+                record = await line.recall(prompt(seq, problem.message))
+                await line.ended(made(record, status=Status.FAILED, strategy=None, error=problem))
         async with opened() as journal:
-            policy, server = await recall(journal, prompt(0, "policy"), prompt(1, "server"))
-            assert isinstance(policy, Result)
-            assert policy.error == Problem(kind=Kind.BAD_REQUEST, message="no")
-            assert isinstance(server, Prompt)
+            again = await recall(journal, *(prompt(seq, problem.message) for seq, problem in enumerate(problems)))
+            assert [record.error if isinstance(record, Result) else None for record in again] == [*problems[:3], None, None, None]
 
     run(main)
 
@@ -161,8 +170,10 @@ def test_a_call_without_an_answer_is_in_doubt_and_named_and_asked_again(run: Run
             assert [type(record) for record in recalled] == [Result, Prompt, Prompt]
             # It may have been paid: the budget of the job counts it.
             assert journal.spent_usd == 0.75
-            assert journal.asked_again == 1
+            # To read it is not to ask for it.
+            assert journal.asked_again == 0
             await pay(journal, line, recalled[1])
+            assert journal.asked_again == 1
         books = status(tmp_path)
         assert books["in_doubt"] == []
         assert books["perhaps_paid"] == [doubt]
@@ -171,17 +182,53 @@ def test_a_call_without_an_answer_is_in_doubt_and_named_and_asked_again(run: Run
     run(main)
 
 
+def test_what_is_in_doubt_and_comes_from_the_cache_is_in_doubt_no_more(run: Run, opened: Opened, tmp_path: Path) -> None:
+    async def main() -> None:
+        await killed_in_a_call(opened)
+        async with opened() as journal, journal_line(journal, URL, None) as line:
+            await line.ended(made(await line.recall(prompt(1, "under way")), strategy=Strategy.CACHE_EXACT))
+            assert journal.asked_again == 0
+        books = status(tmp_path)
+        assert (books["in_doubt"], [call["id"] for call in books["perhaps_paid"]]) == ([], ["1"])
+
+    run(main)
+
+
+def test_a_simulated_call_costs_nothing(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        with open_journal(tmp_path, Disk(inline), fresh=False, hold=False, free=True) as journal:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(journal.writer.run)
+                async with journal_line(journal, URL, None) as line:
+                    await pay(journal, line, await line.recall(prompt(0)))
+                nursery.cancel_scope.cancel()
+        assert (status(tmp_path)["attempts"]["paid"], status(tmp_path)["paid_usd"]) == (1, 0.0)
+
+    run(main)
+
+
+def test_what_another_prompt_was_paid_for_is_on_the_disk_before_it_is_told(run: Run, opened: Opened, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened() as journal, journal_line(journal, URL, None) as line:
+            await line.ended(made(await line.recall(prompt(0)), strategy=Strategy.COALESCED))
+            assert status(tmp_path)["ok"] == 1
+
+    run(main)
+
+
 def test_what_is_in_doubt_is_left_alone_where_that_is_asked_for(run: Run, opened: Opened, tmp_path: Path) -> None:
     async def main() -> None:
         await killed_in_a_call(opened)
         for _ in range(2):
+            async with opened() as journal:
+                await recall(journal, prompt(1, "under way"))  # a run that is stopped before it asks leaves it in doubt
             async with opened(hold=True) as journal, journal_line(journal, URL, None) as line:
                 result = await line.recall(prompt(1, "under way"))
                 assert isinstance(result, Result)
                 assert result.status is Status.SKIPPED
                 assert result.error is not None
                 assert (result.error.kind, result.error.retryable) == (Kind.IN_DOUBT, True)
-                line.ended(result)
+                await line.ended(result)
                 assert (journal.held, journal.asked_again) == (1, 0)
             assert [doubt["id"] for doubt in status(tmp_path)["in_doubt"]] == ["1"]
         async with opened() as journal:

@@ -4,11 +4,12 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from headrace.journal.line import journal_line
 from headrace.journal.outputs import output_file
-from headrace.records import Kind, Problem, Prompt, Request, Result, Status
+from headrace.records import Kind, Picture, Problem, Prompt, Request, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -25,7 +26,7 @@ LINE = b"a line\n"
 
 
 @contextmanager
-def output(journal: Journal, path: Path, source: str = "in") -> Iterator[OutputFile]:
+def output(journal: Journal, path: Path, source: str | None = "in") -> Iterator[OutputFile]:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         file = output_file(journal, path, handle, source)
@@ -37,6 +38,14 @@ def output(journal: Journal, path: Path, source: str = "in") -> Iterator[OutputF
         os.close(handle)
 
 
+PICTURE = Picture(path="images/ab/abcd.png", sha256="abcd", format="png", width=1, height=1, bytes=4)
+
+
+def drawn(folder: Path) -> None:
+    (folder / PICTURE.path).parent.mkdir(parents=True)
+    (folder / PICTURE.path).write_bytes(b"1234")
+
+
 async def emit(journal: Journal, file: OutputFile, seq: int, *, again: bool = False) -> None:
     """One prompt comes to its end and its line is written."""
     async with journal_line(journal, "url", file.number) as line:
@@ -44,7 +53,8 @@ async def emit(journal: Journal, file: OutputFile, seq: int, *, again: bool = Fa
         record = await line.recall(Prompt(seq=seq, id=str(seq), request=request))
         problem = Problem(kind=Kind.SERVER_ERROR, message="no", retryable=True) if again else None
         result = Result(seq=seq, id="0", prompt="", status=Status.FAILED if again else Status.OK, item=record.item, error=problem)
-        line.ended(result)
+        result = attrs.evolve(result, images=() if again else (PICTURE,))
+        await line.ended(result)
         os.write(file.handle, LINE)
         file.emitted([result], os.lseek(file.handle, 0, os.SEEK_CUR))
         await journal.writer.durable()
@@ -52,6 +62,7 @@ async def emit(journal: Journal, file: OutputFile, seq: int, *, again: bool = Fa
 
 def test_a_file_is_gone_on_with_behind_the_last_line_that_is_in_it_for_sure(run: Run, opened: Opened, tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
+    drawn(tmp_path)
 
     async def main() -> None:
         async with opened() as journal:
@@ -73,9 +84,13 @@ def test_a_file_is_gone_on_with_behind_the_last_line_that_is_in_it_for_sure(run:
     run(main)
 
 
-@pytest.mark.parametrize("what", ["changed", "shorter", "another", "complete", "other source", "to be tried again", "other path"])
+@pytest.mark.parametrize(
+    "what",
+    ["changed", "shorter", "another", "complete", "other source", "to be tried again", "other path", "no picture", "in another file"],
+)
 def test_a_file_is_written_anew_where_it_is_not_what_the_journal_knows(run: Run, opened: Opened, tmp_path: Path, what: str) -> None:
     path = tmp_path / "out.jsonl"
+    drawn(tmp_path)
 
     async def main() -> None:
         async with opened() as journal:
@@ -89,6 +104,12 @@ def test_a_file_is_written_anew_where_it_is_not_what_the_journal_knows(run: Run,
             path.write_bytes(b"no lines of ours" * 9)
         elif what == "shorter":
             os.truncate(path, 3)
+        elif what == "no picture":
+            (tmp_path / PICTURE.path).unlink()
+        elif what == "in another file":
+            async with opened() as journal:
+                with output(journal, tmp_path / "third.jsonl") as file:
+                    await emit(journal, file, 0)
         elif what == "another":
             (tmp_path / "copy").write_bytes(path.read_bytes())
             (tmp_path / "copy").rename(path)
@@ -101,8 +122,21 @@ def test_a_file_is_written_anew_where_it_is_not_what_the_journal_knows(run: Run,
                 async with journal_line(journal, "url", file.number) as line:
                     request = Request(prompt="cat 0", model="m", size="s", quality="q")
                     result = await line.recall(Prompt(seq=0, id="0", request=request))
-                    assert isinstance(result, Result)
-                    assert not result.written
+                    assert isinstance(result, Prompt if what == "no picture" else Result)
+                    assert not getattr(result, "written", False)
+
+    run(main)
+
+
+def test_what_comes_from_a_pipe_may_be_anything_and_the_file_is_written_anew(run: Run, opened: Opened, tmp_path: Path) -> None:
+    drawn(tmp_path)
+
+    async def main() -> None:
+        for _ in range(2):
+            async with opened() as journal:
+                with output(journal, tmp_path / "out.jsonl", None) as file:
+                    assert file.offset == 0
+                    await emit(journal, file, 0)
 
     run(main)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import resource
 import signal
@@ -15,6 +16,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from headrace.errors import OutputError
 from headrace.files import place
@@ -324,3 +326,15 @@ def test_no_depth_of_nesting_that_the_parser_takes_trips_what_follows() -> None:
         nested = "[" * depth + "]" * depth
         for text in (f'{{"error":{{"message":{nested}}}}}', f'{{"data":{nested}}}', nested):
             assert isinstance(filed(reply(text.encode()), REQUEST, NOWHERE), Problem)
+
+
+def test_out_of_descriptors_a_good_picture_is_not_taken_for_a_bad_one(
+    picture: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_them(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Image, "open", out_of_them)
+    with pytest.raises(OutputError, match="Too many open files") as error:
+        save(reply({"data": [item(picture("png", 32, 16))]}), REQUEST, tmp_path)
+    assert isinstance(error.value.__cause__, OSError)
