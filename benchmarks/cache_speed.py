@@ -32,7 +32,9 @@ from headrace.cache.encoder import load
 from headrace.cache.keys import scope_key
 from headrace.cache.search import Search
 from headrace.caching import open_cache
+from headrace.disk import Disk
 from headrace.flow import flow
+from headrace.offload import Threads
 from headrace.prompts import PromptReader
 from headrace.records import Prompt
 from headrace.settings import RequestSettings, Settings
@@ -221,7 +223,7 @@ async def _line(folder: str, texts: Sequence[str], encoder: Any) -> dict[str, fl
     settings = _settings(folder)
     settings = attrs.evolve(settings, run=attrs.evolve(settings.run, simulate=False))
     async with AsyncExitStack() as stack, trio.open_nursery() as beside:
-        cache = open_cache(settings, Path(folder) / "out", None, encoder, stack)
+        cache = open_cache(settings, Path(folder) / "out", None, encoder, stack, Disk(Threads(1)))
         if cache is None or cache.meaning is None:
             raise SystemExit("there is no cache by meaning")
         beside.start_soon(cache.meaning.run)

@@ -4,8 +4,9 @@
 
 Both talk to a server in another process that answers at once with pictures of about 20 KB. The bare loop reads the answers and throws
 them away; headrace decodes, checks, hashes, syncs and files them, keeps them in its cache, writes a line, and has every step in its
-journal. The next rows are the same prompts again: in another folder, where everything comes from the cache, and in the same one, where it
-comes from the journal; the last one has no journal, and so syncs nothing. CPU is of the client's process with its threads, start-up left out.
+journal. The next rows are the same prompts again: in another folder, where everything comes from the cache, and in the same one, where
+it comes from the journal; the last row has no journal, and so syncs nothing. CPU is of the client's process with its threads, start-up
+left out.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headrace.disk import Disk
     from headrace.records import Part
 
-GATHER_S = 0.004
+GATHER_S = 0.01
 """Before a commit that somebody waits for: a call takes 10 s, and a commit for two costs what one for one does."""
 LINGER_S = 1.0
 """What nobody waits for is committed after so long."""
