@@ -204,7 +204,7 @@ async def open_race(
         journal = None
         if settings.run.journal:
             hold = settings.run.in_doubt == "hold"
-            journal = stack.enter_context(open_journal(root, disk, fresh=fresh, hold=hold, free=settings.run.simulate))
+            journal = stack.enter_context(open_journal(root, disk, fresh=fresh, hold=hold, simulated=settings.run.simulate))
         cache = open_cache(settings, root, offload, encoder, stack, disk)
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)

@@ -51,8 +51,9 @@ def main() -> int:
         sections.append(section)
         print(table.as_text([section], sys.maxsize if asked.all else table.SHOWN), flush=True)
         print(f"  ({part}: {time.monotonic() - began:.0f} s)", file=sys.stderr)
-    if not asked.parts and not asked.short and not asked.no_page:
-        PAGE.write_text(table.as_page(sections), encoding="utf-8")
+    if not asked.short and not asked.no_page:
+        before = PAGE.read_text("utf-8") if PAGE.exists() else ""
+        PAGE.write_text(table.as_page(sections, tuple(PARTS.values()), before), encoding="utf-8")
         print(f"\nwritten: {PAGE}")
     losses = sum(len(outcome.failures) for section in sections for outcome in section.outcomes)
     print(f"\n{losses} losses in {sum(outcome.trials for section in sections for outcome in section.outcomes):,} trials")

@@ -158,5 +158,8 @@ def outcomes(short: bool, seed: int = 1) -> list[Outcome]:
     ]
     if no_compiler:
         return [*found, Outcome(CONTROL, 0, note=f"skipped: {no_compiler}")]
-    lost_of = {question: f"lost or torn {counts[f'{question}: lost']} of {counts[f'{question}: said']}" for question in (CONTROL, PICTURES)}
+    lost_of = {
+        question: f"{counts[f'{question}: said']} rows were acknowledged; {counts[f'{question}: lost']} rows and pictures were lost or torn"
+        for question in (CONTROL, PICTURES)
+    }
     return [*found, *(tally.outcome(question, counts[question], note) for question, note in lost_of.items())]

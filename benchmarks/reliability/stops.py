@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from reliability.outcome import Outcome
 
-STOPS = 100
+STOPS = 115  # some of them come when the run has ended
 STOPS_SHORT = 10
 PROMPTS = 64
 IN_FLIGHT = 16

@@ -48,19 +48,21 @@ def as_text(sections: Iterable[Section], shown: int = SHOWN) -> str:
     return "\n".join(lines)
 
 
-def as_page(sections: Sequence[Section]) -> str:
-    """The page."""
-    parts = [_HEAD.format(machine=_machine(), trials=f"{sum(outcome.trials for section in sections for outcome in section.outcomes):,}")]
-    for section in sections:
-        parts.append(f"## {section.title}\n\n{section.meaning}\n")
-        parts.append("| what counts as a loss | trials | losses | true share, 95 % | |\n|---|--:|--:|--:|---|")
-        parts += [
-            f"| {_cell(outcome.name)} | {outcome.trials:,} | {len(outcome.failures):,} | {bound(outcome)} | {_cell(outcome.note)} |"
-            for outcome in section.outcomes
-        ]
-        parts.append("")
-    parts.append(_FOOT)
-    return "\n".join(parts)
+def as_page(sections: Iterable[Section], titles: Sequence[str], before: str = "") -> str:
+    """The page, its sections in the order of ``titles``; what was not tried anew stands as it stood in the page ``before``."""
+    bodies = dict(part.split("\n", 1) for part in before.split("\n## ")[1:])
+    bodies |= {section.title: _body(section) for section in sections}
+    told = [f"## {title}\n{bodies[title].rstrip()}\n" for title in titles if title in bodies]
+    return "\n".join([_HEAD.format(machine=_machine()), *told, _FOOT])
+
+
+def _body(section: Section) -> str:
+    rows = [
+        f"| {_cell(outcome.name)} | {outcome.trials:,} | {len(outcome.failures):,} | {bound(outcome)} | {_cell(outcome.note)} |"
+        for outcome in section.outcomes
+    ]
+    head = "| what counts as a loss | trials | losses | true share, 95 % | |\n|---|--:|--:|--:|---|"
+    return "\n".join(["", section.meaning, "", head, *rows])
 
 
 def _cell(text: str) -> str:
@@ -77,7 +79,7 @@ _HEAD = """\
 Nothing accepted is lost; nothing finished is paid for again; no fault stops a run without a word. A hard kill leaves at most the
 requests in flight in doubt, and names them; a graceful stop leaves none.
 
-This page is written by `make reliability`, which tries that out: {machine}; {trials} trials. The simulated API keeps the bill, so that
+This page is written by `make reliability`, which tries that out; here on {machine}. The simulated API keeps the bill, so that
 what was paid is known from the other side. A zero in n trials says, with 95 % confidence, that fewer than 3 in n such events lose anything
 (the rule of three); that is the fourth column.
 """
@@ -86,7 +88,8 @@ _FOOT = """\
 ## How to repeat it
 
 `make reliability` does all of it and writes this page. `make test` runs a small form, and so does
-`.venv/bin/python benchmarks/reliability --short`; with names of parts, such as `kills disk`, it runs those alone. The power cuts and
+`.venv/bin/python benchmarks/reliability --short`; with names of parts, such as `kills disk`, it runs those alone, and writes their sections
+anew. The power cuts and
 the full disk need root to mount, the failing disk a C compiler; where they are missing the line says so. The command ends with 1 if
 anything was lost.
 

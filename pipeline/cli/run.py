@@ -25,7 +25,7 @@ def run(
     tier: Annotated[str | None, typer.Option(help="Usage tier, 1 to 5: the limits of pools that name none.")] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Use the embedded simulator: no key, no cost.")] = False,
     ordered: Annotated[bool, typer.Option("--ordered", help="Results in the order of the prompts.")] = False,
-    max_cost: Annotated[float | None, typer.Option(help="Stop before more USD than this are spent, earlier runs included.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Stop before the job has cost more USD, earlier runs included.")] = None,
     max_in_flight: Annotated[int | None, typer.Option(help="Prompts between being read and being emitted.")] = None,
     cache: Annotated[str | None, typer.Option(help="off, exact, canonical, verified or cosine.  [default: verified]")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what earlier runs finished in this folder.")] = False,

@@ -54,6 +54,7 @@ _TABLES = (
         key text not null,                     -- name of the API key
         sent_at real not null,                 -- seconds since 1970
         outcome text,                          -- paid, spoilt, unpaid, unknown; null: was under way
+        simulated integer not null,            -- whether its money is play money
         cost_usd real                          -- estimated until it is paid
     ) strict""",
     "create index attempt_item on attempt (item)",

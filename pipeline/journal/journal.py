@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from headrace.disk import Disk
     from headrace.records import Problem
-_SPENT = "select total(cost_usd) from attempt where number > (select since from job) and outcome is not 'unpaid'"
+_SPENT = "select total(cost_usd) from attempt where number > (select since from job) and simulated = ? and outcome is not 'unpaid'"
 
 
 @attrs.frozen
@@ -42,10 +42,10 @@ class Intent:
 class Journal:
     """The journal of one output folder; one process at a time has it open (:func:`open_journal`)."""
 
-    def __init__(self, writer: Writer, db: sqlite3.Connection, root: Path, *, hold: bool, free: bool) -> None:
+    def __init__(self, writer: Writer, db: sqlite3.Connection, root: Path, *, hold: bool, simulated: bool) -> None:
         self.writer = writer
         self.root = root
-        self._free = free
+        self._simulated = simulated
         self.hold = hold
         """Whether what is in doubt is left alone."""
         self.doubtful: dict[int, int] = {}
@@ -57,7 +57,7 @@ class Journal:
         self.db = db
         """Reads what is committed."""
         self._token = secrets.token_hex(5)
-        self.spent_usd = float(db.execute(_SPENT).fetchone()[0])
+        self.spent_usd = float(db.execute(_SPENT, (simulated,)).fetchone()[0])
         """What the job, if it was begun by earlier runs, has cost so far, and may have cost."""
         self._attempts = _last(db, "attempt")
         self._items = _last(db, "item")
@@ -108,8 +108,8 @@ class Journal:
             self.asked_again += doubts
             log.warning("asked_again", item=item, calls=doubts, because="a run that was killed may have paid for it")
         intent = Intent(self._attempts, f"headrace-{self._token}-{self._attempts}")
-        statement = "insert into attempt (number, item, request_id, key, sent_at, cost_usd) values (?, ?, ?, ?, ?, ?)"
-        self.writer.put(statement, intent.number, item, intent.request_id, key, time.time(), self.price(cost_usd))
+        statement = "insert into attempt (number, item, request_id, key, sent_at, simulated, cost_usd) values (?, ?, ?, ?, ?, ?, ?)"
+        self.writer.put(statement, intent.number, item, intent.request_id, key, time.time(), self._simulated, cost_usd)
         try:
             await self.writer.durable()
         except BaseException:
@@ -117,10 +117,6 @@ class Journal:
             raise
         point("intent_durable")
         return intent
-
-    def price(self, cost_usd: float | None) -> float | None:
-        """What a call costs: nothing where it is simulated."""
-        return 0.0 if self._free else cost_usd
 
     def settle_doubts(self, item: int) -> int:
         """Whatever came of the calls of an item that were in doubt, they are of the past; how many there were."""
@@ -138,7 +134,7 @@ class Journal:
 
 
 @contextmanager
-def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool, free: bool = False) -> Iterator[Journal]:
+def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool, simulated: bool = False) -> Iterator[Journal]:
     """The journal in an output folder; what is left to be written is written at the end.
 
     Args:
@@ -146,7 +142,7 @@ def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool, free: bool 
         disk: where it is written.
         fresh: forget what is there.
         hold: leave alone what is in doubt.
-        free: calls cost nothing: they are simulated.
+        simulated: calls cost nothing: what they would have cost is kept apart.
 
     Raises:
         UsageError: another process works in the folder, or what lies there is no journal.
@@ -159,7 +155,7 @@ def open_journal(root: Path, disk: Disk, *, fresh: bool, hold: bool, free: bool 
             # Closed last: it leaves one whole file behind, without a log beside it.
             opened.enter_context(closing(writer))
             reader = opened.enter_context(closing(reading(root)))
-            journal = Journal(writer, reader, root, hold=hold, free=free)
+            journal = Journal(writer, reader, root, hold=hold, simulated=simulated)
             in_doubt = reader.execute("select 1 from attempt where outcome is null limit 1").fetchone()
         if in_doubt or fresh:
             sweep_parts(root / "images")

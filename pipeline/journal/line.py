@@ -84,7 +84,7 @@ class JournalLine:
         self._writer.place(parts)
         self._finish(result)
         paid = "update attempt set outcome = 'paid', cost_usd = ? where item = ? and outcome is null"
-        self._writer.put(paid, self._journal.price(cost_usd), result.item)
+        self._writer.put(paid, cost_usd, result.item)
         await self._writer.durable()
 
     async def ended(self, result: Result) -> None:

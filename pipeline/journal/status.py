@@ -12,7 +12,7 @@ from headrace.errors import UsageError
 from headrace.journal.database import FILE, at_work, reading
 
 _ITEMS = "select coalesce(status, 'unfinished'), count(*), total(pictures) from item group by 1"
-_ATTEMPTS = "select coalesce(outcome, 'open'), count(*), total(cost_usd) from attempt group by 1"
+_ATTEMPTS = "select coalesce(outcome, 'open'), count(*), total(cost_usd) filter (where not simulated) from attempt group by 1"
 _DOUBTS = """select i.name, a.request_id, a.sent_at from attempt a join item i on i.number = a.item
     where a.outcome is ? order by a.number"""
 
@@ -20,8 +20,9 @@ _DOUBTS = """select i.name, a.request_id, a.sent_at from attempt a join item i o
 def status(folder: str | Path) -> dict[str, Any]:
     """The books of an output folder, while a run is at work as well as after it.
 
-    Amounts are USD; ``in_doubt`` names the calls that were under way when a run was killed, ``perhaps_paid`` those whose answer never
-    came or that were asked again, each with the id of its prompt, the X-Client-Request-Id that it carried, and when it was sent.
+    Amounts are USD, without those of simulated calls; ``in_doubt`` names the calls that were under way when a run was killed,
+    ``perhaps_paid`` those whose answer never came or that were asked again, each with the id of its prompt, the X-Client-Request-Id that
+    it carried, and when it was sent.
 
     Raises:
         UsageError: there is no journal, or it cannot be read.

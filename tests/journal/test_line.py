@@ -194,15 +194,19 @@ def test_what_is_in_doubt_and_comes_from_the_cache_is_in_doubt_no_more(run: Run,
     run(main)
 
 
-def test_a_simulated_call_costs_nothing(run: Run, tmp_path: Path) -> None:
+def test_the_money_of_simulated_calls_is_kept_apart(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
-        with open_journal(tmp_path, Disk(inline), fresh=False, hold=False, free=True) as journal:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(journal.writer.run)
-                async with journal_line(journal, URL, None) as line:
-                    await pay(journal, line, await line.recall(prompt(0)))
-                nursery.cancel_scope.cancel()
-        assert (status(tmp_path)["attempts"]["paid"], status(tmp_path)["paid_usd"]) == (1, 0.0)
+        spent = []
+        for simulated in (True, True, False, False):
+            with open_journal(tmp_path, Disk(inline), fresh=False, hold=False, simulated=simulated) as journal:
+                spent.append(journal.spent_usd)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(journal.writer.run)
+                    async with journal_line(journal, URL, None) as line:
+                        await pay(journal, line, await line.recall(prompt(len(spent), f"cat {len(spent)}")))
+                    nursery.cancel_scope.cancel()
+        assert spent == [0.0, 0.25, 0.0, 0.25]
+        assert (status(tmp_path)["attempts"]["paid"], status(tmp_path)["paid_usd"]) == (4, 0.5)
 
     run(main)
 

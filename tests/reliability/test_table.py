@@ -19,10 +19,17 @@ def test_no_loss_in_n_trials_says_fewer_than_three_in_n(outcome: Outcome, said: 
 
 def test_a_loss_is_shown_and_the_page_counts_it() -> None:
     section = Section("Cuts", "The power is cut.", (Outcome("rows | lost", 1_200, ("row 7", "row 8"), "at 60 cuts"), Outcome("torn", 60)))
-    text, page = as_text([section], shown=1), as_page([section])
+    text, page = as_text([section], shown=1), as_page([section], ["Cuts"])
     assert "row 7" in text
     assert "row 8" not in text
     assert "and 1 more" in text
     assert "| rows \\| lost | 1,200 | 2 | broken | at 60 cuts |\n| torn | 60 | 0 | < 5.00% |  |" in page
     assert "## Cuts\n\nThe power is cut.\n" in page
-    assert "1,260 trials" in page
+
+
+def test_a_part_that_is_tried_again_alone_leaves_the_others_as_they_were() -> None:
+    first, second = Section("A", "What is done.", (Outcome("a", 1),)), Section("B", "What else.", (Outcome("b", 2),))
+    page = as_page([second, first], ["A", "B"])
+    assert page.index("## A") < page.index("## B") < page.index("## How to repeat it")
+    again = as_page([Section("B", "What else.", (Outcome("b", 300),))], ["A", "B"], page)
+    assert again == page.replace("| b | 2 | 0 | < 100.00% |  |", "| b | 300 | 0 | < 1.00% |  |")
