@@ -34,7 +34,7 @@ PASSING = 3
 AT_ONCE = 8
 """Runs that wait for a disk take no processor."""
 WORD_S = 20.0
-SHORT = 4
+SHORT = 3
 """Calls that are tried in the short form, spread over the run."""
 STEPS_SHORT = 2
 FULL_PROMPTS = 150

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reliability.outcome import Outcome
 
 STOPS = 115  # some of them come when the run has ended
-STOPS_SHORT = 10
+STOPS_SHORT = 6
 PROMPTS = 64
 IN_FLIGHT = 16
 LATENCY_S = 0.3
