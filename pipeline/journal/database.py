@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headrace.cache.database import transaction
 from headrace.errors import OutputError, UnsyncedError, UsageError
 
 if TYPE_CHECKING:
@@ -153,19 +154,6 @@ def reading(folder: Path) -> sqlite3.Connection:
     db = sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?{kind}", uri=True, timeout=_BUSY_S, check_same_thread=False)
     db.isolation_level = None
     return db
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All of it or nothing."""
-    db.execute("begin immediate")
-    try:
-        yield
-        db.execute("commit")
-    except BaseException:
-        if db.in_transaction:  # SQLite ends some by itself
-            db.execute("rollback")
-        raise
 
 
 def _lock(handle: int) -> None:

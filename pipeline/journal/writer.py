@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from headrace.cache.database import transaction
 from headrace.chaos import point
 from headrace.errors import OutputError, UnsyncedError
 from headrace.files import place, sync
-from headrace.journal.database import FILE, transaction
+from headrace.journal.database import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
