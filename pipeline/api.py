@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from headrace.admission.gate import Admitted
-from headrace.admission.pool import Cost
+from headrace.admission.booking import Cost
+from headrace.admission.permit import Admitted
 from headrace.admission.retry import Action, RetryPolicy, action
 from headrace.chaos import point
 from headrace.files import place
@@ -21,14 +21,17 @@ from headrace.log import log
 from headrace.models import catalogue
 from headrace.provider.body import Saved, save
 from headrace.provider.failures import problem_of
+from headrace.provider.told import told_of
 from headrace.records import Answer, Failure, Kind, Problem, Strategy, Trail
+from headrace.told import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from random import Random
 
-    from headrace.admission.gate import Gate, Permit
+    from headrace.admission.gate import Gate
+    from headrace.admission.permit import Permit
     from headrace.budget import Purse
     from headrace.disk import Disk
     from headrace.journal.journal import Intent, Journal
@@ -122,25 +125,25 @@ class Api:
         try:
             with self.memory.lease() as lease:
                 outcome: Saved | Problem
+                told = NOTHING
                 request_id = None if intent is None else intent.request_id
                 reply = await self.clients[permit.key].post(estimated.request, lease, request_id)
                 point("answered")
                 if isinstance(reply, Problem):
                     outcome = reply
-                elif reply.status == OK:
-                    outcome = await self._save(reply, estimated.request)
                 else:
-                    outcome = problem_of(reply)
+                    told = told_of(reply)
+                    outcome = await self._save(reply, estimated.request) if reply.status == OK else problem_of(reply)
         except BaseException:
             # The call may have been counted and paid: its charge stays, and in the journal it is in doubt.
             permit.failed(Problem(kind=Kind.INTERRUPTED, message="cancelled during the call"))
             raise
         if isinstance(outcome, Problem):
-            permit.failed(outcome)
+            permit.failed(outcome, told)
             if self.journal is not None and intent is not None:
                 self.journal.failed(intent, outcome)
         else:
-            permit.succeeded(outcome.usage)
+            permit.succeeded(outcome.usage, told)
         return outcome
 
     async def _intent(self, permit: Permit, estimated: Estimated, late_s: float) -> Intent | Problem | None:
@@ -175,7 +178,7 @@ class Api:
 
 
 def _cost(estimated: Estimated) -> Cost:
-    return Cost(images=estimated.request.n, tokens=estimated.tokens)
+    return Cost(images=estimated.request.n, tokens=estimated.tokens, model=estimated.request.model)
 
 
 def _answer(estimated: Estimated, strategy: Strategy, trail: Trail, saved: Saved) -> Answer:

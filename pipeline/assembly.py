@@ -48,7 +48,7 @@ from headrace.stages.sink import Sink
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
-    from headrace.admission.pool import PoolStatistics
+    from headrace.admission.books import PoolStatistics
     from headrace.budget import Purse
     from headrace.cache.encoder import Encoder
     from headrace.cache.in_flight import Leads

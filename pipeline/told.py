@@ -22,6 +22,8 @@ class Refusal:
     """A minute, or calls at once; None where the answer does not say."""
     used: float | None = None
     requested: float | None = None
+    owner: str | None = None
+    """Whose limit it is in the words of the refusal: an organisation, or a project of one."""
 
 
 @attrs.frozen(kw_only=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from headrace.admission.gate import Admitted
+from headrace.admission.permit import Admitted
 from headrace.records import Strategy
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from headrace.cli.execute import ONE_SIGNAL_S
 from headrace.simulator import SimulatorSettings
 from reliability.checks import attempts, books_agree, called_after_paid, lost, read_lines, torn, uncovered, untidy
 from reliability.processes import JOURNAL, Job, dice, ended, pause, until
@@ -92,7 +93,9 @@ class _Trials:
         _at_work(job, process)
         pause(rng.uniform(0.1, 0.5 * PROMPTS * LATENCY_S / IN_FLIGHT))
         process.send_signal(first)
-        pause(rng.uniform(0.01, LATENCY_S / 2))
+        # The same signal again at once would count as the first.
+        soonest_s = ONE_SIGNAL_S + 0.05 if second == first else 0.01
+        pause(soonest_s + rng.uniform(0, LATENCY_S / 2))
         began = time.monotonic()
         process.send_signal(second)
         code = ended(process)

@@ -7,20 +7,26 @@ and so alone it would let a little more than a minute's limit through in the fir
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from typing import TYPE_CHECKING
 
 import attrs
+
+from headrace.admission.credit import Credit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MINUTE_S = 60.0
 SHARE = 0.99
 """Part of the limit that is aimed at: what delays on the way compress is then still within it."""
 TOLERANCE_S = 1.0
-"""So much of the rate may start at once, after the start or after a pause; it also makes up for late wake-ups."""
-LARGEST = 1.5
-"""The tolerance is at least so many times the largest request so far, in time."""
+"""So much of the rate may start at once after a pause; it also makes up for late wake-ups."""
 SMALL_LIMIT = 60.0
 """Up to so many a minute one refusal costs more than a margin: no tolerance, and a second between two minutes."""
 SMALL_GUARD_S = 1.0
+_SLACK_S = 0.25
 
 
 @attrs.define(eq=False)
@@ -29,27 +35,75 @@ class Charge:
 
     at: float
     cost: float
+    used: float = 0.0
+    """What the minute before had been charged, with this."""
+    on_credit: bool = False
+    """Whether it was ahead of the pace, because the server had said that it would take it."""
 
 
 class Bucket:
-    """A limit a minute. Pure: ``now`` is an argument, in seconds of any monotonic clock."""
+    """A limit a minute. Pure: ``now`` is an argument, in seconds of any monotonic clock.
 
-    def __init__(self, limit: float) -> None:
+    Args:
+        limit: what no window of a minute may exceed; infinite where nothing is known.
+        spread: the tolerance is at least so many times the largest request so far. Where another limit binds as well, this one has to
+            save up what a run of small requests leaves of it: of six requests 99 % can be used, of one and a half 92 %.
+    """
+
+    def __init__(self, limit: float, spread: float = 1.5) -> None:
         self.limit = limit
-        self._second_cost = MINUTE_S / (limit * SHARE)
-        small = limit <= SMALL_LIMIT
-        self._tolerance = 0.0 if small else TOLERANCE_S
-        self._window = MINUTE_S + (SMALL_GUARD_S if small else MINUTE_S / SHARE - MINUTE_S)
+        self.rate = limit
+        """A minute; what is aimed at is a little less."""
+        self.credit = Credit(limit)
+        self._spread = spread
+        self._largest = 0.0
         self._due = float("-inf")
         """When the next request is due if every one so far had been on time (GCRA's theoretical arrival time)."""
+        self._fresh = True
         self._log: deque[Charge] = deque()
         self._total = 0.0
         """Sum of the costs in the log."""
+        self._fit()
+
+    def change(self, now: float, *, limit: float | None = None, rate: float | None = None) -> None:
+        """From now on another limit, or another rate within it; what is overdue is paid off at the new rate."""
+        before = self._second_cost
+        self.limit = self.limit if limit is None else limit
+        self.rate = self.rate if rate is None else rate
+        self._fit()
+        if self._due > now and before:
+            self._due = now + (self._due - now) * self._second_cost / before
+        self.credit.limit = self.limit
+
+    def drain(self, now: float) -> None:
+        """Nothing may start ahead of the pace: what the server has let in before is not known here."""
+        self._due = max(self._due, now + self._tolerance)
+
+    def forgive(self) -> None:
+        """Forget what was charged so far: the server itself said what fits from now on."""
+        self._log.clear()
+        self._total = 0.0
+
+    def absorb(self, other: Bucket, now: float) -> None:
+        """Take over what another bucket has charged: both stand for the same limit."""
+        self._log = deque(sorted([*self._log, *other._log], key=lambda charge: charge.at))  # noqa: SLF001 - of this class
+        self._total += other._total  # noqa: SLF001 - of this class
+        self._due = max(self._due, other._due, now + self._tolerance)  # noqa: SLF001 - of this class
+
+    def prime(self, charges: Iterable[tuple[float, float]]) -> None:
+        """Enter what was charged before this run: times on this run's clock, so before its start, and costs."""
+        for at, cost in sorted(charges):
+            self.take(cost, at)
+
+    @property
+    def ready(self) -> float:
+        """When the pace lets the next request start, of whatever cost; the log of the last minute may still say later."""
+        return self._due - self._tolerance
 
     def earliest(self, cost: float, now: float) -> float:
         """When a request of that cost may start, ``now`` at the earliest; the cost must not be above the limit."""
         self._forget(now)
-        start = max(now, self._due - self._tolerance)
+        start = now if self.credit.covers(cost, now) else max(now, self._due - self._tolerance)
         over = self._total + cost - self.limit
         if over > 0:
             for charge in self._log:
@@ -58,33 +112,80 @@ class Bucket:
                     return max(start, charge.at + self._window)
         return start
 
+    def leaves_room(self, cost: float, behind: float, behind_at: float, now: float) -> bool:
+        """Whether a request of the one cost, started now, does not delay one of the other that can start then."""
+        paced = max(self._due, now) + cost * self._second_cost - self._tolerance
+        return cost + behind <= self.limit and paced <= behind_at and self.earliest(cost + behind, now) <= behind_at
+
     def latest(self, now: float) -> float:
         """When a request may start at the latest, of whatever cost up to the limit."""
         self._forget(now)
-        return max(now, self._due - self._tolerance, self._log[-1].at + self._window if self._log else now)
+        bounded = math.isfinite(self.limit) and self._log
+        return max(now, self._due - self._tolerance, self._log[-1].at + self._window if bounded else now)
+
+    def pressed(self, now: float) -> bool:
+        """Whether a request that starts now has waited for this limit, and not this limit for a request."""
+        return now - (self._due - self._tolerance) <= max(_SLACK_S, _SLACK_S * self._second_cost)
 
     def take(self, cost: float, now: float) -> Charge:
         """Book a request that starts now."""
-        if self._tolerance:
-            # A tolerance below the largest request would let its pause be lost.
-            self._tolerance = max(self._tolerance, LARGEST * cost * self._second_cost)
-        self._due = max(self._due, now) + cost * self._second_cost
-        charge = Charge(now, cost)
-        self._log.append(charge)
+        on_credit = self.credit.covers(cost, now) and self._due - self._tolerance > now
+        self.credit.spend(cost, now)
+        if cost > self._largest:
+            self._largest = cost
+            self._fit()
+        if self._fresh:
+            # A burst at the start would be more in the first minute than a server that counts by the last one lets in by the second.
+            self._fresh, self._due = False, max(self._due, now + self._tolerance)
+        if not on_credit:
+            self._due = max(self._due, now) + cost * self._second_cost
+        self._forget(now)
         self._total += cost
+        charge = Charge(now, cost, self._total, on_credit)
+        self._log.append(charge)
         return charge
 
     def correct(self, charge: Charge, cost: float) -> None:
         """Make a booking what it turned out to be: tokens that were billed, or nothing for a request that never left."""
-        self._due += (cost - charge.cost) * self._second_cost
+        if not charge.on_credit:
+            self._due += (cost - charge.cost) * self._second_cost
         if self._log and charge.at >= self._log[0].at:
             self._total += cost - charge.cost
         charge.cost = cost
 
+    def used(self, now: float) -> float:
+        """What the last minute was charged."""
+        self._forget(now)
+        return self._total
+
+    def since(self, charge: Charge) -> float:
+        """What was charged after that."""
+        later = 0.0
+        for each in reversed(self._log):
+            if each.at <= charge.at:
+                break
+            later += each.cost
+        return later
+
     def usage(self, now: float) -> float:
         """Part of the limit that the last minute used, from 0 to 1 and a little above after a correction."""
+        return self.used(now) / min(self.limit, self.rate)
+
+    def recent(self, now: float) -> list[tuple[float, float]]:
+        """The last minute's charges in steps of a second: the time of the last one in each step, and their sum."""
         self._forget(now)
-        return self._total / self.limit
+        steps: dict[float, tuple[float, float]] = {}
+        for charge in self._log:
+            step = math.floor(charge.at)
+            steps[step] = (charge.at, steps.get(step, (0.0, 0.0))[1] + charge.cost)
+        return list(steps.values())
+
+    def _fit(self) -> None:
+        # Of an unlimited rate a request takes no time.
+        self._second_cost = MINUTE_S / (self.rate * SHARE)
+        # A tolerance below the largest request would let its pause be lost.
+        self._tolerance = 0.0 if self.rate <= SMALL_LIMIT else max(TOLERANCE_S, self._spread * self._largest * self._second_cost)
+        self._window = MINUTE_S + (SMALL_GUARD_S if self.limit <= SMALL_LIMIT else MINUTE_S / SHARE - MINUTE_S)
 
     def _forget(self, now: float) -> None:
         while self._log and self._log[0].at + self._window <= now:

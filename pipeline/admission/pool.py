@@ -6,18 +6,22 @@ requests a minute and the calls at once are taken together or not at all.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+from collections import Counter, deque
+from fnmatch import fnmatchcase
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-import attrs
-
+from headrace.admission.booking import Booking, Cost
+from headrace.admission.books import Known, PoolStatistics
 from headrace.admission.breaker import Breaker
-from headrace.admission.bucket import Bucket, Charge
+from headrace.admission.calls import Calls
+from headrace.admission.ledger import Ledger
+from headrace.admission.memory import PoolMemory
+from headrace.admission.meters import Meters
 from headrace.admission.refusals import Refusals
 from headrace.admission.retry import Action, RetryBudget, action
 from headrace.records import Kind
+from headrace.told import CALLS, NOTHING, RESOURCES, TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,73 +29,54 @@ if TYPE_CHECKING:
     from headrace.admission.key import Key
     from headrace.models import Limits
     from headrace.records import Problem, Usage
+    from headrace.told import Refusal, Told
 
-RESOURCES = ("images", "tokens", "requests")
-
-
-@attrs.frozen
-class Cost:
-    """What one request takes of a pool."""
-
-    images: int
-    tokens: int
-    requests: int = 1
-
-
-@attrs.frozen
-class Booking:
-    """What one admitted request holds of its pool."""
-
-    key: Key
-    cost: Cost
-    charges: Mapping[str, Charge]
-    at: float
-    """When it was admitted."""
-    probe: bool
-    """Whether it is the one call that an open breaker lets through."""
-
-
-@attrs.frozen(kw_only=True)
-class PoolStatistics:
-    """A pool's books, as of one moment."""
-
-    name: str
-    limits: Limits
-    keys: tuple[str, ...]
-    admitted: Mapping[str, float]
-    """Images, tokens and requests that were charged."""
-    in_flight: int
-    busy_s: float
-    """Seconds that calls took, added up over all that came back."""
-    calls: int
-    refused: int
-    """Calls that the API refused for their pace (429)."""
-    first_at: float | None
-    """When the first and the last call were admitted, on the run's clock."""
-    last_at: float | None
-    state: str
-    """``ready``, or what keeps it from working."""
+REMEMBERED = 3
 
 
 class Pool:
-    """The limits of one owner, and its keys."""
+    """The limits of one owner, and its keys.
 
-    def __init__(self, name: str, limits: Limits, keys: Sequence[Key]) -> None:
+    Args:
+        name: what it is called in outputs.
+        limits: as the settings have them.
+        keys: who draws on them.
+        models: patterns (``gpt-image-2.5-*``) of the models that it is for; none is all.
+        exceed: whether the limits are where learning starts, and not what is never exceeded.
+        sources: where each limit came from, by resource.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        keys: Sequence[Key],
+        *,
+        models: Sequence[str] = (),
+        exceed: bool = False,
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.limits = limits
         self.keys = tuple(keys)
+        self.models = tuple(models)
         self.benched: str | None = None
         self.retries = RetryBudget()
-        self._buckets = {name: Bucket(limit) for name in RESOURCES if (limit := getattr(limits, f"{name}_per_minute")) is not None}
+        self.ledger = Ledger()
+        self.owners: set[str] = set()
+        """Whose limits they are, by the API's own word: an organisation's project, and whoever a refusal named."""
+        self.merged_into: Pool | None = None
+        self._sources = dict(sources or {})
+        self.meters = Meters(limits, exceed=exceed, sources=self._sources)
+        self.calls = Calls(limits.max_concurrency, slow_start=self.meters.nothing_known)
         self._breaker = Breaker()
         self._server_said = ""
         self._refusals = Refusals()
-        self._bearable = math.inf
-        """Calls at once, where no limit is named: halved by a refusal, one more for each round that goes well."""
-        self._in_flight = 0
+        self._serves: dict[str, bool] = {}
         self._busy_s = 0.0
-        self._calls = 0
+        self._sent = 0
         self._refused = 0
+        self._said: deque[str] = deque(maxlen=REMEMBERED)
         self._admitted: Counter[str] = Counter(dict.fromkeys(RESOURCES, 0))
         self._first_at: float | None = None
         self._last_at: float | None = None
@@ -109,24 +94,39 @@ class Pool:
             for key in self.keys:
                 yield f"key {key.name}: {key.benched}"
 
+    def serves(self, model: str) -> bool:
+        """Whether it is for that model."""
+        if not self.models:
+            return True
+        if (known := self._serves.get(model)) is None:
+            known = self._serves[model] = any(fnmatchcase(model, pattern) for pattern in self.models)
+        return known
+
     def too_large(self, cost: Cost) -> str | None:
         """Which limit a request of that cost is larger than, with both numbers; None where it fits."""
-        for resource, bucket in self._buckets.items():
-            wanted = getattr(cost, resource)
-            if wanted > bucket.limit:
-                return f"{wanted:,} {resource}, and pool {self.name} allows {bucket.limit:,.0f} a minute"
-        return None
+        if (found := self.meters.too_large(cost)) is None:
+            return None
+        resource, limit = found
+        return f"{getattr(cost, resource):,} {resource}, and pool {self.name} allows {limit:,.0f} a minute"
+
+    def fits(self, cost: Cost) -> bool:
+        """Whether it may ever let in a request of that cost."""
+        return self.serves(cost.model) and self.meters.too_large(cost) is None
 
     @property
     def has_room(self) -> bool:
         """Whether a call could start without another one coming back first."""
-        most = self.limits.max_concurrency
-        return self.alive and not self._breaker.probing and self._in_flight < min(self._bearable, most or math.inf)
+        return self.calls.free and not self._breaker.probing and self.alive
 
     @property
     def closed_until(self) -> float:
         """Until when it lets nothing in, whatever the cost: a pause, or a server that fails."""
         return max(self._breaker.open_until, self._refusals.paused_until)
+
+    @property
+    def failing(self) -> bool:
+        """Whether it is held back because its server fails."""
+        return self._breaker.is_open
 
     def closed(self, now: float) -> str:
         """What :attr:`closed_until` is owed to, in words."""
@@ -138,58 +138,64 @@ class Pool:
     def obstacle(self, cost: Cost, now: float) -> str:
         """What keeps a request of that cost waiting longest, in words."""
         waits = [(self.closed_until, self.closed(now))]
-        for resource, bucket in self._buckets.items():
-            at = bucket.earliest(wanted := getattr(cost, resource), now)
+        for resource, meter in self.meters.by_name.items():
+            at = meter.bucket.earliest(wanted := getattr(cost, resource), now)
             fits = f"{wanted:,} more fit in {at - now:,.0f} s"
-            waits.append((at, f"pool {self.name} allows {bucket.limit:,.0f} {resource} a minute, and {fits}"))
+            waits.append((at, f"pool {self.name} allows {meter.bucket.limit:,.0f} {resource} a minute, and {fits}"))
         return max(waits, key=itemgetter(0))[1]
 
     def latest(self, now: float) -> float:
         """When a request may start at the latest if it is the next, of whatever cost that fits."""
-        return max(self.closed_until, now, *(bucket.latest(now) for bucket in self._buckets.values()))
+        return max(self.closed_until, now, self.meters.latest(now))
+
+    def ready_at(self, now: float) -> float:
+        """Before when no request can start, whatever its cost; cheap to ask, and :meth:`earliest` may say later."""
+        return max(self.closed_until, self.meters.ready_at(now))
 
     def earliest(self, cost: Cost, now: float) -> float:
         """When a request of that cost may start, in a pool that has room and whose limits are not below the cost."""
-        return max(self.closed_until, now, *(bucket.earliest(getattr(cost, name), now) for name, bucket in self._buckets.items()))
+        return max(self.closed_until, self.meters.earliest(cost, now))
+
+    def leaves_room(self, cost: Cost, behind: Cost, behind_at: float, now: float) -> bool:
+        """Whether a request of that cost, started now, lets the one that waits start as early as it would without it."""
+        return self.meters.leave_room(cost, behind, behind_at, now)
 
     def take(self, cost: Cost, now: float) -> Booking:
         """Book a request that starts now, with the key that is best for it."""
-        key = max((key for key in self.keys if key.benched is None), key=lambda key: key.merit(now) / (1 + key.in_flight))
+        usable = [key for key in self.keys if key.benched is None]
+        key = usable[0] if len(usable) == 1 else max(usable, key=lambda key: key.merit(now) / (1 + key.in_flight))
         key.in_flight += 1
-        self._in_flight += 1
-        self._calls += 1
-        self._admitted.update(attrs.asdict(cost))
+        self.calls.sent(now)
+        self._sent += 1
+        for name in RESOURCES:
+            self._admitted[name] += getattr(cost, name)
         self._first_at = now if self._first_at is None else self._first_at
         self._last_at = now
         self.retries.call()
-        charges = {name: bucket.take(getattr(cost, name), now) for name, bucket in self._buckets.items()}
-        return Booking(key, cost, charges, now, self._breaker.started())
+        return Booking(key, cost, self.meters.take(cost, now), now, self._breaker.started())
 
     def score(self, now: float) -> float:
         """Which of several pools that can start a request now is best: (1 - usage) x weight x health."""
-        usage = max((bucket.usage(now) for bucket in self._buckets.values()), default=0.0)
         merit = max((key.merit(now) for key in self.keys if key.benched is None), default=0.0)
-        return (1.0 - min(usage, 1.0)) * merit
+        return (1.0 - min(self.meters.usage(now), 1.0)) * merit
 
-    def succeeded(self, booking: Booking, usage: Usage | None, now: float) -> None:
+    def succeeded(self, booking: Booking, usage: Usage | None, now: float, told: Told = NOTHING) -> None:
         """A picture came: true the tokens up."""
-        self._ended(booking)
-        self._busy_s += now - booking.at
+        self._ended(booking, now, well=True)
         booking.key.ended(failed=False, now=now)
         self._breaker.ended(failed=False, probe=booking.probe, now=now)
         self._refusals.let_in()
-        self._bearable += 1.0 / self._bearable
+        self._hear(booking, told, now)
         if usage is not None:
             billed = usage.input_tokens + usage.output_tokens
-            self._admitted["tokens"] += billed - booking.cost.tokens
-            if "tokens" in self._buckets:
-                self._buckets["tokens"].correct(booking.charges["tokens"], billed)
+            self._admitted[TOKENS] += billed - booking.cost.tokens
+            self.meters.correct(booking, TOKENS, billed)
 
-    def failed(self, booking: Booking, problem: Problem, now: float) -> None:
+    def failed(self, booking: Booking, problem: Problem, now: float, told: Told = NOTHING) -> None:
         """No picture came: the charge stays, because the vendor counts refused and failed calls too."""
-        self._ended(booking)
-        self._busy_s += now - booking.at
         wanted = action(problem.kind)
+        self._ended(booking, now, well=wanted is Action.GIVE_UP)
+        self._hear(booking, told, now)
         if wanted is Action.RETRY:
             booking.key.ended(failed=True, now=now)
             self._breaker.ended(failed=True, probe=booking.probe, now=now)
@@ -205,21 +211,20 @@ class Pool:
         elif wanted is Action.KEY:
             booking.key.benched = problem.message
         elif wanted is Action.PACE:
-            self._refused += 1
-            if self._refusals.refused(problem.message, problem.retry_after_s, now) and not self._buckets:
-                self._bearable = max(1.0, min(self._bearable, self._in_flight + 1) / 2)
-            self.benched = self.benched or self._refusals.hopeless(now)
+            self._refuse(booking, problem, told.refusal, now)
         elif problem.kind is not Kind.INTERRUPTED:
             self._refusals.let_in()  # an answer about the request itself
 
-    def released(self, booking: Booking) -> None:
+    def released(self, booking: Booking, now: float) -> None:
         """The request never left: take its charges back."""
-        self._ended(booking)
+        self._ended(booking, now, well=False)
+        self._busy_s -= now - booking.at
         self._breaker.abandoned(probe=booking.probe)
-        self._calls -= 1
-        self._admitted.subtract(attrs.asdict(booking.cost))
-        for resource, charge in booking.charges.items():
-            self._buckets[resource].correct(charge, 0.0)
+        self._sent -= 1
+        for name in RESOURCES:
+            self._admitted[name] -= getattr(booking.cost, name)
+        for resource in booking.charges:
+            self.meters.correct(booking, resource, 0.0)
 
     def statistics(self, now: float) -> PoolStatistics:
         """The books as they are now."""
@@ -228,14 +233,26 @@ class Pool:
             limits=self.limits,
             keys=tuple(key.name for key in self.keys),
             admitted=dict(self._admitted),
-            in_flight=self._in_flight,
+            in_flight=self.calls.out,
             busy_s=self._busy_s,
-            calls=self._calls,
+            calls=self._sent,
             refused=self._refused,
             first_at=self._first_at,
             last_at=self._last_at,
             state=self.state(now),
+            known=tuple(self.known()),
+            bound=self.ledger.seconds(now),
+            refusals=tuple(self._said),
+            owners=tuple(sorted(self.owners)),
         )
+
+    def known(self) -> Iterator[Known]:
+        """What is known of each limit."""
+        yield from self.meters.known()
+        if self.calls.learnt is not None:
+            yield Known(resource=CALLS, limit=self.calls.learnt, source="refusals")
+        elif self.limits.max_concurrency is not None:
+            yield Known(resource=CALLS, limit=self.limits.max_concurrency, source=self._sources.get(CALLS, "settings"))
 
     def state(self, now: float) -> str:
         """``ready``, or what keeps it from working."""
@@ -245,6 +262,57 @@ class Pool:
             return "held back: its server fails"
         return self._refusals.state(now)
 
-    def _ended(self, booking: Booking) -> None:
+    def absorb(self, other: Pool, now: float) -> None:
+        """Another pool turned out to be of the same organisation: its keys and what it has out are this pool's from now on."""
+        self.keys = (*self.keys, *other.keys)
+        self.meters.absorb(other.meters, now)
+        self.calls.out += other.calls.out
+        self.owners |= other.owners
+        self._busy_s += other._busy_s
+        self._sent += other._sent
+        self._refused += other._refused
+        self._admitted.update(other._admitted)
+        other.merged_into = self
+
+    def memory(self, now: float) -> PoolMemory:
+        """What another run can start with."""
+        return PoolMemory(
+            name=self.name,
+            meters=self.meters.memory(now),
+            calls=self.calls.learnt,
+            owners=tuple(sorted(self.owners)),
+            refusals=tuple(self._said),
+        )
+
+    def recall(self, memory: PoolMemory, age_s: float, now: float) -> None:
+        """Start with what a run knew that ended ``age_s`` ago."""
+        self.meters.recall(memory.meters, age_s, now)
+        if memory.calls is not None:
+            self.calls.put(memory.calls, now)
+
+    def _refuse(self, booking: Booking, problem: Problem, refusal: Refusal | None, now: float) -> None:
+        self._refused += 1
+        self._said.append(problem.message)
+        if problem.kind is Kind.SLOW_DOWN or (refusal is not None and refusal.resource == CALLS):
+            self.calls.refused(booking.at, now)
+            if self.calls.out and problem.retry_after_s is None:
+                return  # the next one starts when one of those that are out comes back
+        elif problem.kind is Kind.RATE_LIMITED:
+            self.meters.refused(refusal, booking, now)
+            self.calls.paced()
+        self._refusals.refused(problem.message, problem.retry_after_s, now)
+        self.benched = self.benched or self._refusals.hopeless(now)
+
+    def _hear(self, booking: Booking, told: Told, now: float) -> None:
+        if told.organisation is not None and told.project is not None:
+            self.owners.add(f"{told.organisation}/{told.project}")
+        if told.refusal is not None and told.refusal.owner is not None:
+            self.owners.add(told.refusal.owner)
+        for level in told.levels:
+            self.meters.heard(level, booking, now)
+            self.calls.paced()
+
+    def _ended(self, booking: Booking, now: float, *, well: bool) -> None:
         booking.key.in_flight -= 1
-        self._in_flight -= 1
+        self.calls.back(well=well)
+        self._busy_s += now - booking.at

@@ -9,7 +9,8 @@ from headrace.records import Kind, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from headrace.admission.pool import Cost, Pool
+    from headrace.admission.booking import Cost
+    from headrace.admission.pool import Pool
 
 
 def verdict(pools: Sequence[Pool], cost: Cost, now: float, max_wait_s: float) -> Problem | None:
@@ -17,17 +18,23 @@ def verdict(pools: Sequence[Pool], cost: Cost, now: float, max_wait_s: float) ->
 
     What counts is how long each pool itself keeps it waiting: a queue moves on, and calls at once come back.
     """
+    latest = now + max_wait_s
+    for pool in pools:
+        # The usual case, and asked for every request: the first that is near enough will do.
+        if pool.alive and pool.fits(cost) and pool.earliest(cost, now) <= latest:
+            return None
     living = [pool for pool in pools if pool.alive]
     if not living:
         return Problem(kind=Kind.NO_POOL, message=f"no key can work any more: {'; '.join(_reasons(pools))}", retryable=True)
-    judged = [(pool, pool.too_large(cost)) for pool in living]
+    serving = [pool for pool in living if pool.serves(cost.model)]
+    if not serving:
+        told = "; ".join([f"no pool is for model {cost.model} (its models say which)", *_reasons(pools)])
+        return Problem(kind=Kind.MODEL_NOT_FOUND, message=told, retryable=True)
+    judged = [(pool, pool.too_large(cost)) for pool in serving]
     fitting = [pool for pool, complaint in judged if complaint is None]
     complaints = [f"it takes {complaint}" for _, complaint in judged if complaint is not None]
     if not fitting:
         return Problem(kind=Kind.TOO_LARGE, message=f"larger than any limit: {'; '.join(complaints)}")
-    latest = now + max_wait_s
-    if any(pool.earliest(cost, now) <= latest for pool in fitting):
-        return None
     patience = f"within {max_wait_s:,.0f} s ([run] max_wait_s)"
     dead = list(_reasons(pools))
     if all(pool.closed_until > latest for pool in living):

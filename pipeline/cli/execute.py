@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import stat
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from headrace.settings import Settings
 
 _STDIN = 0
+ONE_SIGNAL_S = 0.25
+"""The same signal again within so many seconds of the first counts as one: GNU timeout sends its own to us and to our group as well."""
 
 
 @attrs.frozen(kw_only=True)
@@ -131,14 +134,17 @@ class _Run:
                 self._stopped = error
 
     async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        came = -math.inf
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
             task_status.started()
             async for number in received:
+                if number == self._signal and trio.current_time() - came < ONE_SIGNAL_S:
+                    continue
                 if self._signal is not None:
                     _say("cancelled; calls that were under way may have been paid")
                     self._whole.cancel()
                     return
-                self._signal = number
+                self._signal, came = number, trio.current_time()
                 if self._results is None:
                     _say("stopped before it began")
                     self._whole.cancel()

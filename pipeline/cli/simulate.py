@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+_Discipline = Literal["continuous", "sliding", "counter", "fixed"]
+
 
 def simulate(
     config: Annotated[Path | None, typer.Option("-c", "--config", help="Simulate the pools of this file, with its keys alone.")] = None,
@@ -16,7 +18,7 @@ def simulate(
     tokens_per_minute: Annotated[float | None, typer.Option(min=0, help="Limit of tokens a minute.")] = None,
     requests_per_minute: Annotated[float | None, typer.Option(min=0, help="Limit of requests a minute.")] = None,
     max_concurrency: Annotated[int | None, typer.Option(min=1, help="Calls at once.")] = None,
-    discipline: Annotated[Literal["continuous", "sliding", "fixed"], typer.Option(help="How a minute is counted.")] = "continuous",
+    discipline: Annotated[_Discipline, typer.Option(help="How a minute is counted.")] = "continuous",
     time_scale: Annotated[float, typer.Option(min=0, help="1: pictures take as long as real ones; 0: no time.")] = 1.0,
     free_rejected: Annotated[bool, typer.Option("--free-rejected", help="Refused calls are not charged.")] = False,
     limit_headers: Annotated[bool, typer.Option("--limit-headers", help="Send x-ratelimit-* headers.")] = False,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from headrace.admission.pool import PoolStatistics
+    from headrace.admission.books import PoolStatistics
     from headrace.observe.counters import Counters
 
 EVERY_S = 0.25

@@ -10,7 +10,7 @@ from headrace.records import Status, Strategy
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from headrace.admission.pool import PoolStatistics
+    from headrace.admission.books import PoolStatistics
     from headrace.journal.journal import Journal
     from headrace.observe.counters import Counters
 

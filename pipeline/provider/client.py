@@ -3,31 +3,33 @@
 A request leaves at most once a call: httpcore takes another connection only for one that it has not written to, a redirect and a refused
 key are answers like any other, and the body can be read a single time (:class:`headrace.provider.call.Call`).
 
-One small client a key, because a pool's bookkeeping grows with its connections: a request costs 1.3 ms of CPU at 16 connections and
-2.8 ms at 256 (``benchmarks/throughput.py --at-once 256``).
+The calls of a key are spread over small clients (:mod:`headrace.provider.shards`), because the bookkeeping of one grows with its calls.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from contextlib import aclosing
-from functools import cache
+from contextlib import aclosing, suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import httpx
 import trio
 
 from headrace.errors import UsageError
 from headrace.provider.call import Call
-from headrace.provider.failures import Reply, perhaps_billed
+from headrace.provider.failures import Reply, error_inside, perhaps_billed, problem_of
+from headrace.provider.memory import ByteBudget
+from headrace.provider.shards import AT_ONCE, Shards
 from headrace.records import Kind, Problem
 from headrace.sizes import parse_size
 from headrace.text import clean
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from headrace.provider.memory import Lease
     from headrace.records import Request
@@ -40,7 +42,6 @@ LONGEST_ID = 512
 """Characters of a request's name, as the vendor documents it."""
 MAX_BODY = 64 * 2**20
 _SMALL_BODY = 2**20
-_KEPT_ALIVE = 16
 _TELLING_KEY = 20
 """Characters from which a key does not occur in the base64 of a picture by chance; the stand-in of a local server may be ``any``."""
 
@@ -59,15 +60,11 @@ class Client:
     """
 
     def __init__(self, *, base_url: str, secret: Secret, timeout_s: float, app: Any = None) -> None:
-        self._url = base_url.rstrip("/") + PATH
+        self._url = base_url.rstrip("/")
         self._secret = secret
         self._timeout_s = timeout_s
-        try:
-            self._http = _http(secret, app)
-        except (ImportError, ValueError, OSError, httpx.InvalidURL):
-            # The message of the cause may hold the password of the proxy.
-            where = "HTTPS_PROXY and ALL_PROXY name a proxy by http:// or https://, SSL_CERT_FILE and SSL_CERT_DIR what is there"
-            raise UsageError(f"the network settings of the environment cannot be used: see that {where}") from None
+        self._http = _http(secret, app)
+        self._shards = Shards(self._http, partial(_http, secret, app))
 
     async def post(self, request: Request, lease: Lease, request_id: str | None = None) -> Reply | Problem:
         """One call; the body is held in memory for as long as ``lease`` is.
@@ -85,11 +82,36 @@ class Client:
         """
         if request_id is not None and not (request_id.isascii() and request_id.isprintable() and 0 < len(request_id) <= LONGEST_ID):
             raise ValueError(f"a request's name is 1 to {LONGEST_ID} printable ASCII characters")
+        headers = {"Content-Type": "application/json"} | ({} if request_id is None else {"X-Client-Request-Id": request_id})
         # What cannot be encoded (half of a surrogate pair) is the server's to refuse.
         call = Call(json.dumps(_body(request), ensure_ascii=False).encode("utf-8", "replace"))
+        return await self._outcome("POST", PATH, headers, call, lease, min(MAX_BODY, _expected(request)))
+
+    async def get(self, path: str) -> Any | Problem:
+        """The JSON document at ``path`` (with its query, encoded), of at most 1 MiB; whatever else comes is a :class:`Problem`."""
+        with ByteBudget(_SMALL_BODY).lease() as lease:
+            outcome = await self._outcome("GET", path, {}, Call(b""), lease, _SMALL_BODY)
+        if isinstance(outcome, Reply):
+            with suppress(ValueError, RecursionError):
+                document = json.loads(outcome.body)
+                if outcome.status == OK and error_inside(document) is None:
+                    return document
+            outcome = problem_of(outcome)
+        return attrs.evolve(outcome, billed=False, uncertain=False)  # a question makes no picture
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._shards.aclose()
+
+    async def _outcome(self, method: str, path: str, headers: Mapping[str, str], call: Call, lease: Lease, most: int) -> Reply | Problem:
         try:
             with trio.fail_after(self._timeout_s) as scope:
-                return await self._exchange(call, request, lease, scope, request_id)
+                async with self._shards.place() as http:
+                    url, traced = self._url + path, {"trace": call.trace}
+                    sent = http.build_request(method, url, content=call.content, headers=headers, extensions=traced)
+                    sent.stream = call
+                    async with aclosing(await http.send(sent, stream=True)) as response:
+                        return await self._answer(response, call, lease, most, scope)
         except trio.TooSlowError:
             kind, message = Kind.TIMEOUT, f"no complete answer within {self._timeout_s:g} s"
         except httpx.ConnectTimeout:
@@ -99,47 +121,36 @@ class Client:
             kind, message = Kind.NETWORK, clean(self._masked(f"{type(error).__name__}: {_said(error)}"))
         return call.refusal or Problem(kind=kind, message=message, retryable=True, uncertain=call.uncertain)
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def _exchange(
-        self, call: Call, request: Request, lease: Lease, scope: trio.CancelScope, request_id: str | None
-    ) -> Reply | Problem:
-        named = {} if request_id is None else {"X-Client-Request-Id": request_id}
-        typed, traced = {"Content-Type": "application/json", **named}, {"trace": call.trace}
-        sent = self._http.build_request("POST", self._url, content=call.content, headers=typed, extensions=traced)
-        sent.stream = call
-        async with aclosing(await self._http.send(sent, stream=True)) as response:
-            call.status = response.status_code
-            coding = response.headers.get("content-encoding", "identity")
-            if coding.lower() != "identity":
-                return self._bad(response, f"the body comes in the content coding {coding!r}, which was not asked for")
-            headers = {name.lower(): self._masked(value) for name, value in response.headers.items()}
-            if not response.is_success:
-                call.refusal = Reply(response.status_code, headers, b"")
-            most = min(MAX_BODY, _expected(request)) if response.is_success else _SMALL_BODY
-            declared = _declared(response)
-            if declared is not None and declared > most:
-                return self._too_large(response, most)
-            # The picture is made and paid for: waiting for room is not the server's time.
-            left, scope.deadline = scope.deadline - trio.current_time(), math.inf
-            most = await lease.reserve(declared or most)
-            scope.deadline = trio.current_time() + left
-            body = await _read(response, most)
-            if body is None:
-                return self._too_large(response, most)
-            key = self._secret.reveal().encode()
-            if len(body) <= _SMALL_BODY and (not response.is_success or len(key) >= _TELLING_KEY):
-                # Some servers repeat the key, in a complaint or in a header; no complaint is larger.
-                body = body.replace(key, b"***").replace(key.replace(b"/", rb"\/"), b"***")
-            return Reply(response.status_code, headers, body)
+    async def _answer(self, response: httpx.Response, call: Call, lease: Lease, most: int, scope: trio.CancelScope) -> Reply | Problem:
+        call.status = response.status_code
+        coding = response.headers.get("content-encoding", "identity")
+        if coding.lower() != "identity":
+            return self._bad(response, f"the body comes in the content coding {coding!r}, which was not asked for")
+        headers = {name.lower(): self._masked(value) for name, value in response.headers.items()}
+        if not response.is_success:
+            call.refusal = Reply(response.status_code, headers, b"")
+            most = _SMALL_BODY
+        declared = _declared(response)
+        if declared is not None and declared > most:
+            return self._too_large(response, most)
+        # The picture is made and paid for: waiting for room is not the server's time.
+        left, scope.deadline = scope.deadline - trio.current_time(), math.inf
+        most = await lease.reserve(declared or most)
+        scope.deadline = trio.current_time() + left
+        body = await _read(response, most)
+        if body is None:
+            return self._too_large(response, most)
+        key = self._secret.reveal().encode()
+        if len(body) <= _SMALL_BODY and (not response.is_success or len(key) >= _TELLING_KEY):
+            # Some servers repeat the key, in a complaint or in a header; no complaint is larger.
+            body = body.replace(key, b"***").replace(key.replace(b"/", rb"\/"), b"***")
+        return Reply(response.status_code, headers, body)
 
     def _masked(self, text: str) -> str:
         return text.replace(self._secret.reveal(), "***")
 
     def _too_large(self, response: httpx.Response, most: int) -> Problem:
-        return self._bad(response, f"the body is larger than {most:,} bytes, which is more than such a picture can take")
+        return self._bad(response, f"the body is larger than {most:,} bytes, which is more than such an answer can take")
 
     def _bad(self, response: httpx.Response, message: str) -> Problem:
         status, billed = response.status_code, response.status_code == OK
@@ -154,19 +165,24 @@ class Client:
 
 
 def _http(secret: Secret, app: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        auth=_Bearer(secret),
-        # A content coding would let 200 KB become 200 MB in memory.
-        headers={"Accept-Encoding": "identity", "Accept": "application/json", "User-Agent": "headrace"},
-        timeout=httpx.Timeout(None, connect=CONNECT_S),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_ALIVE),
-        # A redirect would take the key along.
-        follow_redirects=False,
-        transport=None if app is None else httpx.ASGITransport(app),
-        verify=_trust() if app is None else True,
-        # Plain http is for this machine alone: a proxy would be another one, and get the key.
-        mounts={"http://": None},
-    )
+    try:
+        return httpx.AsyncClient(
+            auth=_Bearer(secret),
+            # A content coding would let 200 KB become 200 MB in memory.
+            headers={"Accept-Encoding": "identity", "Accept": "application/json", "User-Agent": "headrace"},
+            timeout=httpx.Timeout(None, connect=CONNECT_S),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=AT_ONCE),
+            # A redirect would take the key along.
+            follow_redirects=False,
+            transport=None if app is None else httpx.ASGITransport(app),
+            verify=_trust() if app is None else True,
+            # Plain http is for this machine alone: a proxy would be another one, and get the key.
+            mounts={"http://": None},
+        )
+    except (ImportError, ValueError, OSError, httpx.InvalidURL):
+        # The message of the cause may hold the password of the proxy.
+        where = "HTTPS_PROXY and ALL_PROXY name a proxy by http:// or https://, SSL_CERT_FILE and SSL_CERT_DIR what is there"
+        raise UsageError(f"the network settings of the environment cannot be used: see that {where}") from None
 
 
 def _said(error: BaseException) -> str:

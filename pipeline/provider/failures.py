@@ -88,7 +88,7 @@ _UNITS_S = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def problem_of(reply: Reply) -> Problem:
     """What an answer other than a picture means."""
-    error = _error_object(reply.body)
+    error = error_object(reply.body)
     message = clean(_text(error.get("message"))) or _gateway_text(reply)
     kind = _kind(reply.status, error, message)
     return Problem(
@@ -134,7 +134,8 @@ def error_inside(document: Any) -> Mapping[str, Any] | None:
     return error if isinstance(error, dict) else None
 
 
-def _error_object(body: bytes | bytearray) -> Mapping[str, Any]:
+def error_object(body: bytes | bytearray) -> Mapping[str, Any]:
+    """The error object of a body; empty where it has none, or is no JSON."""
     try:
         return error_inside(json.loads(body)) or {}
     except (ValueError, RecursionError):

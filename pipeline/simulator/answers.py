@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from headrace.simulator.replies import JSON, Headers, Reply
 
 if TYPE_CHECKING:
+    from headrace.simulator.pool import Pool
     from headrace.simulator.validate import Call
 
 _HERE = "<picture>"
@@ -39,12 +40,12 @@ def picture_reply(call: Call, input_tokens: int, pictures: list[tuple[bytes, ...
     return Reply(status=200, headers=JSON, chunks=tuple(chunks))
 
 
-def vendor_headers(pool: str, processing_s: float, number: int) -> Headers:
+def vendor_headers(pool: Pool | None, processing_s: float, number: int) -> Headers:
     """What answers of the vendor carry besides their content; ``number`` makes the ids, processing is in seconds."""
     return (
         ("openai-version", "2020-10-01"),
-        ("openai-organization", f"org-{pool}"),
-        ("openai-project", f"proj_{pool}"),
+        ("openai-organization", pool.settings.organisation_name if pool else "org-unknown"),
+        ("openai-project", pool.settings.project_name if pool else "proj_unknown"),
         ("openai-processing-ms", str(round(processing_s * 1000))),
         ("x-request-id", f"req_{number:032x}"),
         ("server", "cloudflare"),

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route, Router
 
 from headrace.models import catalogue
+from headrace.simulator.admin import rate_limits_reply
 from headrace.simulator.answers import vendor_headers
 from headrace.simulator.deliver import deliver
 from headrace.simulator.generate import generate, key_problem
@@ -31,6 +32,7 @@ def make_app(world: World) -> ASGIApp:
         routes=[
             # Classes and instances get every method; each answers the wrong ones itself.
             Route("/v1/images/generations", _Generations(world)),
+            Route("/v1/organization/projects/{project}/rate_limits", _RateLimits(world)),
             Route("/v1/models", _Listing(world, _models, open_to_all=False)),
             Route("/_simulator/bill", _Listing(world, lambda: dict(world.bill), open_to_all=True)),
             Route("/_simulator/counts", _Listing(world, lambda: dict(world.counts), open_to_all=True)),
@@ -69,7 +71,7 @@ class _Generations:
                     pass
 
             reply = await generate(world, pool, raw, gone)
-        extra = vendor_headers(pool.name if pool else "unknown", trio.current_time() - start, world.next_id())
+        extra = vendor_headers(pool, trio.current_time() - start, world.next_id())
         await deliver(attrs.evolve(reply, headers=(*reply.headers, *extra)), send, world.settings.time_scale)
 
 
@@ -87,6 +89,18 @@ class _Listing:
             await deliver(json_reply(200, self.value()), send, 0)
         else:
             await deliver(key_problem(key), send, 0)
+
+
+@attrs.frozen
+class _RateLimits:
+    world: World
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "GET":
+            await _Nowhere()(scope, receive, send)
+            return
+        query = QueryParams(scope["query_string"])
+        await deliver(rate_limits_reply(self.world, _key(scope), scope["path_params"]["project"], query), send, 0)
 
 
 @attrs.frozen

@@ -61,7 +61,7 @@ async def generate(world: World, pool: Pool, raw: bytes, gone: Callable[[], Awai
     extra = limit_headers(pool, now) if world.settings.limit_headers else ()
     if refusal:
         world.counts["rate_limited" if refusal.dimension else "slow_down"] += 1
-        reply = refusal_reply(refusal, model=call.model.name, pool=pool.name)
+        reply = refusal_reply(refusal, model=call.model.name, settings=pool.settings, style=world.settings.refusals)
         return attrs.evolve(reply, headers=(*reply.headers, *extra))
     world.called(prompt)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.simulator.pool import IMAGES, REQUESTS, TOKENS
@@ -10,8 +11,11 @@ from headrace.simulator.replies import Headers, Reply, error_reply
 
 if TYPE_CHECKING:
     from headrace.simulator.pool import Pool, Refusal
+    from headrace.simulator.settings import Refusals, SimulatedPool
 
 _PER_MINUTE = {IMAGES: "input-images per min", REQUESTS: "requests per min (RPM)", TOKENS: "tokens per min (TPM)"}
+_NO_NUMBERS = "Rate limit reached. Please try again later."
+_limited = partial(error_reply, 429, kind="rate_limit_error", code="rate_limit_exceeded")
 
 
 def go_duration(seconds: float) -> str:
@@ -27,20 +31,24 @@ def go_duration(seconds: float) -> str:
     return f"{minutes}m{text}" if minutes else text
 
 
-def refusal_reply(refusal: Refusal, *, model: str, pool: str) -> Reply:
-    """The 429 for a call over a limit."""
+def refusal_reply(refusal: Refusal, *, model: str, settings: SimulatedPool, style: Refusals) -> Reply:
+    """The 429 for a call over a limit of the pool with those settings."""
+    if style == "bare":
+        return _limited(_NO_NUMBERS)
     if refusal.dimension is None:
-        return error_reply(
-            429,
-            "You are sending requests faster than they can be served. Please slow down.",
-            kind="rate_limit_error",
-            code="slow_down",
-        )
-    where = f"for {model} (for limit gpt-image) in organization org-{pool} on {_PER_MINUTE[refusal.dimension]}"
+        message = "You are sending requests faster than they can be served. Please slow down."
+        return error_reply(429, message, kind="rate_limit_error", code="slow_down")
+    never = math.isinf(refusal.wait_s)
+    headers: Headers = (("x-should-retry", "false"),) if never else retry_after(refusal.wait_s)
+    if style == "hint":
+        return _limited(_NO_NUMBERS, headers=headers)
+    owner = f"organization {settings.organisation_name}"
+    if settings.project is not None:
+        owner = f"project {settings.project_name} in {owner}"
+    where = f"for {model} (for limit gpt-image) in {owner} on {_PER_MINUTE[refusal.dimension]}"
     limit, requested = math.ceil(refusal.limit), math.ceil(refusal.requested)
-    if math.isinf(refusal.wait_s):
+    if never:
         message = f"Request too large {where}: Limit {limit}, Requested {requested}. Ask for less at a time."
-        headers: Headers = (("x-should-retry", "false"),)
     else:
         # What is used of a bucket has a fraction, which recorded messages round up.
         used = math.ceil(round(refusal.used, 6))
@@ -48,8 +56,7 @@ def refusal_reply(refusal: Refusal, *, model: str, pool: str) -> Reply:
             f"Rate limit reached {where}: Limit {limit}, Used {used}, Requested {requested}. "
             f"Please try again in {go_duration(refusal.wait_s)}."
         )
-        headers = retry_after(refusal.wait_s)
-    return error_reply(429, message, kind=refusal.dimension, code="rate_limit_exceeded", headers=headers)
+    return _limited(message, kind=refusal.dimension, headers=headers)
 
 
 def retry_after(seconds: float) -> Headers:
@@ -58,12 +65,13 @@ def retry_after(seconds: float) -> Headers:
 
 
 def limit_headers(pool: Pool, now: float) -> Headers:
-    """``x-ratelimit-*`` of every limit of the pool; ``reset`` is the time until the whole limit is free again."""
+    """``x-ratelimit-*`` of every limit of the pool; ``reset`` is the time until all that it ever holds is free again."""
     headers: list[tuple[str, str]] = []
     for dimension, limit, remaining, full_s in pool.levels(now):
         headers += (
-            (f"x-ratelimit-limit-{dimension}", str(math.floor(limit))),
-            (f"x-ratelimit-remaining-{dimension}", str(math.floor(remaining))),
+            (f"x-ratelimit-limit-{dimension}", str(math.ceil(limit))),
+            # A bucket that has refilled to a whole number lacks a rounding error of it.
+            (f"x-ratelimit-remaining-{dimension}", str(math.floor(round(remaining, 6)))),
             (f"x-ratelimit-reset-{dimension}", go_duration(full_s)),
         )
     return tuple(headers)

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 from attrs import validators
 
+from headrace.simulator.windows import MINUTE_S
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Discipline = Literal["continuous", "sliding", "fixed"]
+Discipline = Literal["continuous", "sliding", "counter", "fixed"]
+Refusals = Literal["full", "hint", "bare"]
 Pictures = Literal["drawn", "template"]
 
 
 def _not_negative(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    if value is not None and value < 0:
-        raise ValueError(f"{attribute.name} is {value}; it is at least 0")
+    if value is not None and not 0 <= value < math.inf:  # written so that NaN fails, here and below
+        raise ValueError(f"{attribute.name} is {value}; it is a number of at least 0")
 
 
 def _positive(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    if value is not None and value <= 0:
-        raise ValueError(f"{attribute.name} is {value}; it is more than 0")
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"{attribute.name} is {value}; it is a number of more than 0")
+
+
+def _window(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    if not 0 < value <= MINUTE_S:
+        raise ValueError(f"{attribute.name} is {value}; it is more than 0 and at most {MINUTE_S:g}")
+
+
+def _header(_: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
+    if value is not None and not re.fullmatch(r"[!-~]+", value):
+        raise ValueError(f"{attribute.name} is {value!r}; it goes into a header, so it is of visible ASCII characters")
 
 
 @attrs.frozen(kw_only=True)
@@ -31,21 +45,39 @@ class SimulatedPool:
     """One organisation: the keys that share its limits, and the limits; None is no such limit.
 
     Raises:
-        ValueError: a limit is negative, or the discipline is unknown.
+        ValueError: a limit is no number or negative, a window is longer than a minute, or the discipline is unknown.
     """
 
     name: str = "studio"
-    keys: tuple[str, ...] = ("sk-sim-a",)
+    keys: tuple[str, ...] = attrs.field(default=("sk-sim-a",), repr=False)
     """The keys that are let in; ``()`` lets any key in that no other pool has."""
     images_per_minute: float | None = attrs.field(default=300.0, validator=_not_negative)
     tokens_per_minute: float | None = attrs.field(default=None, validator=_not_negative)
     requests_per_minute: float | None = attrs.field(default=None, validator=_not_negative)
     max_concurrency: int | None = attrs.field(default=5, validator=_positive)
     """Calls at once."""
-    discipline: Discipline = attrs.field(default="continuous", validator=validators.in_(("continuous", "sliding", "fixed")))
-    """How a minute is counted: a bucket that refills all the time, the last 60 s to the instant, or whole minutes."""
+    discipline: Discipline = attrs.field(default="continuous", validator=validators.in_(get_args(Discipline)))
+    """How a minute is counted: a bucket that refills all the time, the last 60 s to the instant, the last 60 s by the counts of two
+    whole minutes, or whole windows of the clock.
+    """
     burst_s: float = attrs.field(default=60.0, validator=_positive)
     """Capacity of the continuous bucket, in seconds of its rate."""
+    window_s: float = attrs.field(default=MINUTE_S, validator=_window)
+    """Length of a fixed window, in seconds; each lets its share of the limit through in whole things, at least one."""
+    organisation: str | None = attrs.field(default=None, validator=_header)
+    """What answers call the organisation; None makes a name from that of the pool."""
+    project: str | None = attrs.field(default=None, validator=_header)
+    """What answers call the project; None makes a name from that of the pool, which refusals then leave out."""
+
+    @property
+    def organisation_name(self) -> str:
+        """What answers call the organisation."""
+        return self.organisation or f"org-{self.name}"
+
+    @property
+    def project_name(self) -> str:
+        """What answers call the project."""
+        return self.project or f"proj_{self.name}"
 
 
 UNLIMITED = SimulatedPool(name="unlimited", keys=(), images_per_minute=None, max_concurrency=None)
@@ -56,7 +88,7 @@ class SimulatorSettings:
     """Everything a :class:`~headrace.simulator.world.World` is made from.
 
     Raises:
-        ValueError: a key or a name is used twice, or the faults are more likely than certain.
+        ValueError: a key, a name or a project is used twice, a number is none, or the faults are more likely than certain.
     """
 
     pools: tuple[SimulatedPool, ...] = ()
@@ -65,6 +97,12 @@ class SimulatorSettings:
     """Whether a call over a limit counts towards the image and request limits, as the vendor says."""
     limit_headers: bool = False
     """Whether answers carry ``x-ratelimit-*``; the vendor's image answers do not."""
+    refusals: Refusals = attrs.field(default="full", validator=validators.in_(get_args(Refusals)))
+    """What a call over a limit is told: which limit and how long to wait, only how long to wait, or nothing: not even that it was
+    the number of calls at once.
+    """
+    admin_keys: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """The keys that may ask for the limits of a project, and may do nothing else."""
     time_scale: float = attrs.field(default=1.0, validator=_not_negative)
     """Every latency is multiplied by this."""
     latency_s: float | None = attrs.field(default=None, validator=_not_negative)
@@ -83,10 +121,13 @@ class SimulatorSettings:
         """Check what one field alone cannot show."""
         for what, found in (
             ("name", Counter(pool.name for pool in self.pools)),
+            ("project", Counter(pool.project_name for pool in self.pools)),
             ("key", Counter(key for pool in self.pools for key in pool.keys)),
         ):
             if found and found.most_common(1)[0][1] > 1:
                 raise ValueError(f"two pools have the same {what}")
+        if any(key in self.admin_keys for pool in self.pools for key in pool.keys):
+            raise ValueError("a key is both a pool's and an admin's")
         chances = self.faults.values()
         if not (all(chance >= 0 for chance in chances) and math.fsum(chances) <= 1):  # written so that NaN fails
             raise ValueError("the probabilities of the faults are to be at least 0, and at most 1 together")

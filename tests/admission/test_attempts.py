@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from trio.testing import MockClock
 
-from headrace.admission.gate import Admitted, Gate
+from headrace.admission.booking import Cost
+from headrace.admission.gate import Gate
 from headrace.admission.key import Key
-from headrace.admission.pool import Cost, Pool
+from headrace.admission.permit import Admitted
+from headrace.admission.pool import Pool
 from headrace.api import Api
 from headrace.budget import Budget
 from headrace.disk import Disk

@@ -5,9 +5,10 @@ from typing import Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.admission.booking import Booking, Cost
 from headrace.admission.breaker import Breaker
 from headrace.admission.key import Key
-from headrace.admission.pool import Booking, Cost, Pool
+from headrace.admission.pool import Pool
 from headrace.models import Limits
 from headrace.records import Kind, Problem
 

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from headrace.admission.gate import Gate, Permit
+from headrace.admission.booking import Cost
+from headrace.admission.gate import Gate
 from headrace.admission.key import Key
-from headrace.admission.pool import Cost, Pool
+from headrace.admission.permit import Permit
+from headrace.admission.pool import Pool
 from headrace.models import Limits
 from headrace.records import Kind, Problem
 

@@ -5,8 +5,9 @@ import math
 import attrs
 import pytest
 
+from headrace.admission.booking import Cost
 from headrace.admission.key import Key
-from headrace.admission.pool import Cost, Pool
+from headrace.admission.pool import Pool
 from headrace.models import Limits
 from headrace.records import Kind, Problem, Usage
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.admission.booking import Cost
 from headrace.admission.key import Key
-from headrace.admission.pool import Cost, Pool
+from headrace.admission.pool import Pool
 from headrace.admission.refusals import Refusals
 from headrace.models import Limits
 from headrace.records import Kind, Problem

@@ -11,15 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from headrace.admission.gate import Gate, Permit
+from headrace.admission.booking import Cost
+from headrace.admission.gate import Gate
 from headrace.admission.key import Key
-from headrace.admission.pool import Cost, Pool
+from headrace.admission.pool import Pool
 from headrace.admission.retry import Action, action
 from headrace.models import Limits
 from headrace.records import Kind, Problem, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from headrace.admission.permit import Permit
 
 FOR_EVER_S = 1e8
 """Virtual seconds: far more than every pause, every probe and every picture of an example take one after the other."""

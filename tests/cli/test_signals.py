@@ -5,14 +5,20 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from headrace.cli.execute import Job, _Run
+from headrace.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from subprocess import Popen
 
+    from headrace.outcome import Results
     from headrace.simulator import World
 
 GRACE_S = 15.0
@@ -34,6 +40,11 @@ def ended(process: Popen[str]) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=GRACE_S)
     assert "Traceback" not in err
     return process.returncode, out, err
+
+
+def still_runs(process: Popen[str], pause_s: float) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(pause_s)
 
 
 def slow(folder: Path, count: int) -> list[str]:
@@ -87,8 +98,14 @@ def test_a_signal_ends_a_run_that_only_waits_for_its_input(started: Callable[...
         assert ended(process)[1] == ""
 
 
+@pytest.mark.parametrize(("second", "pause_s"), [(signal.SIGTERM, 0.0), (signal.SIGINT, 0.3)])
 def test_a_second_signal_ends_at_once(
-    started: Callable[..., Any], until: Callable[[Callable[[], bool]], None], world: World, tmp_path: Path
+    started: Callable[..., Any],
+    until: Callable[[Callable[[], bool]], None],
+    world: World,
+    tmp_path: Path,
+    second: signal.Signals,
+    pause_s: float,
 ) -> None:
     prompts = [f"{tmp_path} cat {n} [[fault:stall]]" for n in range(3)]
     with started("run", "--cache", "exact") as process:
@@ -96,12 +113,86 @@ def test_a_second_signal_ends_at_once(
         until(lambda: all(world.calls(prompt) for prompt in prompts))
         process.send_signal(signal.SIGINT)
         await_line(process, "stopping: 3 prompts in flight")
-        process.send_signal(signal.SIGINT)
+        still_runs(process, pause_s)
+        process.send_signal(second)
         assert process.wait(GRACE_S) == 130
         _, out, err = ended(process)
     assert out == ""
     assert "calls that were under way may have been paid" in err
     assert "3 prompts were cancelled and have no line" in err
+
+
+def test_a_signal_that_is_delivered_twice_at_once_stops_the_reading_and_cancels_nothing(
+    started: Callable[..., Any],
+    lines_of: Callable[[str], list[dict[str, Any]]],
+    until: Callable[[Callable[[], bool]], None],
+    world: World,
+    tmp_path: Path,
+) -> None:
+    prompts = slow(tmp_path, 4)
+    with started("run", "--cache", "exact") as process:
+        feed(process, prompts)
+        until(lambda: all(world.bill[prompt] for prompt in prompts))
+        process.send_signal(signal.SIGINT)
+        # Two that come before the first was looked at are one to Python, too.
+        await_line(process, "stopping: 4 prompts in flight")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(GRACE_S) == 130
+        _, out, err = ended(process)
+    assert sorted(line["prompt"] for line in lines_of(out)) == prompts
+    assert "cancelled" not in err
+
+
+@pytest.fixture
+def unharmed() -> Iterator[None]:
+    """A signal that the run no longer takes does nothing to the tests."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("sent", "cancelled"),
+    [
+        ([(0, signal.SIGINT), (0, signal.SIGINT)], False),
+        ([(0, signal.SIGTERM), (0.2, signal.SIGTERM)], False),
+        ([(0, signal.SIGINT), (0, signal.SIGINT), (0.2, signal.SIGINT)], False),
+        ([(0, signal.SIGINT), (0.25, signal.SIGINT)], True),
+        ([(0, signal.SIGINT), (0.2, signal.SIGINT), (0.1, signal.SIGINT)], True),
+        ([(0, signal.SIGINT), (0, signal.SIGTERM)], True),
+        ([(0, signal.SIGTERM), (0, signal.SIGTERM), (0, signal.SIGHUP)], True),
+    ],
+)
+@pytest.mark.usefixtures("unharmed")
+def test_the_same_signal_within_a_quarter_of_a_second_of_the_first_counts_as_one(
+    sent: list[tuple[float, signal.Signals]], *, cancelled: bool
+) -> None:
+    clock, results = MockClock(), Draining()
+    run = _Run(Job(settings=Settings(), source="-", output="-", format="auto", drain_s=9, progress=False, fresh=False))
+    run._results = cast("Results", results)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run._signals)
+            for pause_s, number in sent:
+                clock.jump(pause_s)
+                signal.raise_signal(number)
+                await wait_all_tasks_blocked()
+            assert (run._signal, results.drained, run._whole.cancel_called) == (sent[0][1], 1, cancelled)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=clock)
+
+
+class Draining:
+    """Results of which some are still to come."""
+
+    in_flight = 3
+    drained = 0
+
+    def drain(self) -> None:
+        self.drained += 1
 
 
 def test_the_drain_has_its_deadline(
@@ -138,12 +229,11 @@ def test_a_reader_of_stdout_that_has_stopped_reading_does_not_keep_a_run_from_en
         until(lambda: sum(world.bill[prompt] for prompt in prompts) >= 4)
         settled = -1
         while settled != (settled := sum(world.bill[prompt] for prompt in prompts)):
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(0.3)
+            still_runs(process, 0.3)
         process.send_signal(signal.SIGINT)
         await_line(process, "stopping: ")
         if times == 2:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
         assert process.wait(3) == 130
 
 

@@ -19,7 +19,7 @@ from headrace.observe.progress import Progress
 from headrace.records import Kind, Problem, Result, Status, Strategy
 
 if TYPE_CHECKING:
-    from headrace.admission.pool import PoolStatistics
+    from headrace.admission.books import PoolStatistics
 
 FOREIGN = "evil \x1b[31mred\x07 [bold]markup[/bold] \u202e sk-canary-0123456789"
 

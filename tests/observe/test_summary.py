@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from headrace.admission.pool import PoolStatistics
+from headrace.admission.books import PoolStatistics
 from headrace.models import Limits
 from headrace.observe.counters import Counters
 from headrace.observe.summary import binding_limit, summary

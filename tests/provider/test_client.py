@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 import pytest
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
 REQUEST = Request(prompt="a fox", model="gpt-image-2", size="64x64", quality="low")
+CANARY = "canary-Zm9vYmFy/0123+456789"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -355,3 +356,164 @@ def test_closing_ends_what_is_open(on_the_wire: Any) -> None:
             await wire.client.aclose()
 
     on_the_wire(test, ["read", "stall"])
+
+
+async def post(client: Client) -> Reply | Problem:
+    """With a budget of its own: others hold theirs meanwhile."""
+    with ByteBudget(2**20).lease() as lease:
+        return await client.post(REQUEST, lease)
+
+
+def calls_of(client: Client) -> list[int]:
+    """The calls that each of its HTTP clients has."""
+    return [shard.calls for shard in client._shards._shards]
+
+
+AT_REST = ([0], [0, 0])
+
+
+async def arrived(wire: Any, count: int) -> None:
+    while len(wire.seen) < count:  # noqa: ASYNC110 - the kernel has no event for it
+        await trio.sleep(0.001)
+
+
+def test_many_calls_at_once_are_spread_over_clients_that_go_again() -> None:
+    async def slow(scope: Any, receive: Any, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:  # noqa: ARG001 - ASGI
+        await trio.sleep(2)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def main() -> None:
+        client = Client(base_url="http://127.0.0.1/v1", secret=Secret("k"), timeout_s=300, app=slow)
+        replies: list[Reply | Problem] = []
+
+        async def call() -> None:
+            replies.append(await post(client))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(call)
+            await trio.sleep(1)
+            assert calls_of(client) == [16, 16, 8]
+        assert [type(reply) for reply in replies] == [Reply] * 40
+        assert calls_of(client) in AT_REST
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_the_clients_of_calls_that_come_and_go_keep_their_connections(on_the_wire: Any) -> None:
+    async def test(wire: Any) -> None:
+        async def calls() -> None:
+            for _ in range(5):
+                assert isinstance(await post(wire.client), Reply)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(calls)
+        assert len(wire.seen) == 200
+        assert wire.connections <= 40
+
+    on_the_wire(test, ["read", OK] * 200)
+
+
+def test_many_cancelled_calls_give_their_places_back(on_the_wire: Any) -> None:
+    async def test(wire: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(post, wire.client)
+            await arrived(wire, 40)
+            nursery.cancel_scope.cancel()
+        assert calls_of(wire.client) in AT_REST
+
+    on_the_wire(test, ["read", "stall"])
+
+
+class Silent(trio.abc.HostnameResolver):
+    """A name server that says nothing."""
+
+    async def getaddrinfo(self, *_: Any, **__: Any) -> NoReturn:
+        await trio.sleep_forever()
+
+    async def getnameinfo(self, *_: Any) -> NoReturn:
+        await trio.sleep_forever()
+
+
+def test_calls_that_are_cancelled_while_they_connect_give_their_places_back() -> None:
+    async def main() -> None:
+        trio.socket.set_custom_hostname_resolver(Silent())
+        client = Client(base_url="https://api.invalid/v1", secret=Secret("canary-0123456789abcdef"), timeout_s=300)
+        with trio.move_on_after(1):
+            async with trio.open_nursery() as nursery:
+                for _ in range(40):
+                    nursery.start_soon(post, client)
+                await trio.sleep(0.5)
+                assert calls_of(client) == [16, 16, 8]
+        assert calls_of(client) in AT_REST
+        await client.aclose()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_closing_ends_what_is_open_in_every_client(on_the_wire: Any) -> None:
+    async def test(wire: Any) -> None:
+        async def call() -> None:
+            outcome = await post(wire.client)
+            assert isinstance(outcome, Problem)
+            assert outcome.kind is Kind.NETWORK
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(call)
+            await arrived(wire, 40)
+            await wire.client.aclose()
+
+    on_the_wire(test, ["read", "stall"])
+
+
+def test_a_question_is_asked_with_the_same_key_and_its_document_comes_back() -> None:
+    seen: list[Any] = []
+
+    async def models(scope: Any, receive: Any, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
+        seen.append((scope, (await receive()).get("body", b"")))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps({"data": [1, CANARY]}).encode()})
+
+    async def main() -> None:
+        client = Client(base_url="http://127.0.0.1/v1/", secret=Secret(CANARY), timeout_s=300, app=models)
+        assert await client.get("/models?limit=1") == {"data": [1, "***"]}
+        ((scope, body),) = seen
+        headers = dict(scope["headers"])
+        assert (scope["method"], scope["path"], scope["query_string"], body) == ("GET", "/v1/models", b"limit=1", b"")
+        assert headers[b"authorization"] == f"Bearer {CANARY}".encode()
+        assert not headers.keys() & {b"content-type", b"content-length", b"transfer-encoding"}
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "status"),
+    [
+        ([answer(b'{"error": {"code": "invalid_api_key"}}', status=b"401 X"), "stall"], Kind.AUTH, 401),
+        ([answer(b"", status=b"404 X"), "stall"], Kind.NOT_FOUND, 404),
+        ([answer(b"", status=b"502 X"), "stall"], Kind.SERVER_ERROR, 502),
+        ([answer(b"{}", status=b"202 X"), "stall"], Kind.BAD_ANSWER, 202),
+        ([answer(b"<html>"), "stall"], Kind.BAD_ANSWER, 200),
+        ([answer(b"[" * 100_000), "stall"], Kind.BAD_ANSWER, 200),
+        ([answer(b'{"error": {"message": "no"}}'), "stall"], Kind.BAD_ANSWER, 200),
+        ([answer(b" " * (2**20 + 1)), "stall"], Kind.BAD_ANSWER, 200),
+        ([CHUNKED + b"fffff\r\n" + b" " * 0xFFFFF + b"\r\nff\r\n" + b" " * 0xFF + b"\r\n0\r\n\r\n", "stall"], Kind.BAD_ANSWER, 200),
+        ([answer(b"{}", b"Content-Encoding: gzip"), "stall"], Kind.BAD_ANSWER, 200),
+        (["reset"], Kind.NETWORK, None),
+        (["stall"], Kind.TIMEOUT, None),
+    ],
+)
+def test_a_question_without_an_answer_is_a_problem_and_never_a_bill(
+    script: list[bytes | str], kind: Kind, status: int | None, on_the_wire: Any
+) -> None:
+    async def test(wire: Any) -> None:
+        problem = await wire.client.get("/models")
+        assert isinstance(problem, Problem)
+        assert (problem.kind, problem.status, problem.billed, problem.uncertain) == (kind, status, False, False)
+        assert problem.message
+
+    on_the_wire(test, script, timeout_s=0.2 if kind is Kind.TIMEOUT else 5.0)

@@ -11,7 +11,7 @@ from reliability.invariants import lost, overspent, unbalanced, unexplained, unj
 from reliability.matrix import KEY_FAULTS, http_fault, key_fault
 from reliability.simulation import Items, Line
 
-from headrace.admission.gate import Permit
+from headrace.admission.permit import Permit
 from headrace.api import Api
 from headrace.records import Kind, Problem, Result, Status
 from headrace.simulator.faults import FAULTS

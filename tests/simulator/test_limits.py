@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -65,8 +66,19 @@ def test_the_sixth_image_of_five_a_minute_is_told_to_wait_12_s() -> None:
     in_virtual_time(test, SimulatedPool(images_per_minute=5.0))
 
 
-@pytest.mark.parametrize("discipline", ["continuous", "sliding", "fixed"])
-def test_a_client_that_waits_as_told_gets_everything_through(discipline: Any) -> None:
+@pytest.mark.parametrize(
+    ("pool", "last", "refused"),
+    [
+        (SimulatedPool(images_per_minute=10.0), 120, 20),
+        (SimulatedPool(images_per_minute=10.0, discipline="sliding"), 120, 2),
+        # Of a minute with 10 images a tenth is forgotten every 6 s; then there were 9 in the next one.
+        (SimulatedPool(images_per_minute=10.0, discipline="counter"), 186.667, 20),
+        (SimulatedPool(images_per_minute=10.0, discipline="fixed"), 120, 2),
+        (SimulatedPool(images_per_minute=120.0, discipline="fixed", window_s=10.0), 10, 1),
+        (SimulatedPool(images_per_minute=120.0, discipline="fixed", window_s=1.0), 14, 14),
+    ],
+)
+def test_a_client_that_waits_as_told_gets_everything_through(pool: SimulatedPool, last: float, refused: int) -> None:
     async def test(caller: Caller) -> None:
         while caller.world.counts["ok"] < 30:
             answer = await caller.ask()
@@ -74,11 +86,24 @@ def test_a_client_that_waits_as_told_gets_everything_through(discipline: Any) ->
                 await trio.sleep(int(answer.headers["retry-after-ms"]) / 1000)
         stats = caller.world.accepted["studio"]
         assert (stats.number, stats.images, stats.first) == (30, 30, 0)
-        assert stats.last == pytest.approx(120 if discipline != "continuous" else 60 * 20 / 10, abs=0.1)
-        assert caller.world.counts["rate_limited"] == (20 if discipline == "continuous" else 2)
+        assert stats.last == pytest.approx(last, abs=0.1)
+        assert caller.world.counts["rate_limited"] == refused
 
-    # A rejected call counts, so a client that comes a moment too early would pay for it; one that does as told does not.
-    in_virtual_time(test, SimulatedPool(images_per_minute=10.0, discipline=discipline), charge_rejected=False)
+    in_virtual_time(test, pool, charge_rejected=False)
+
+
+@pytest.mark.parametrize("discipline", ["continuous", "sliding", "counter", "fixed"])
+def test_one_wait_as_told_is_enough_although_the_refused_call_was_charged(discipline: Any) -> None:
+    async def test(caller: Caller) -> None:
+        for _ in range(5):
+            assert (await caller.ask()).status_code == 200
+        await trio.sleep(9.6)
+        refused = await caller.ask()
+        assert ": Limit 5, Used 5, Requested 1. Please try again in " in refused.json()["error"]["message"]
+        await trio.sleep(int(refused.headers["retry-after-ms"]) / 1000)
+        assert (await caller.ask()).status_code == 200
+
+    in_virtual_time(test, SimulatedPool(images_per_minute=5.0, discipline=discipline))
 
 
 def test_rejected_calls_keep_an_impatient_client_out() -> None:
@@ -197,6 +222,46 @@ def test_a_limit_changed_in_mid_run_holds_at_once() -> None:
         assert (await caller.ask()).headers["x-should-retry"] == "false"
 
     in_virtual_time(test, SimulatedPool(images_per_minute=5.0), charge_rejected=False)
+
+
+def test_each_limit_can_be_changed_alone_and_the_others_stay() -> None:
+    async def test(caller: Caller) -> None:
+        change = caller.world.change_limit
+        change("studio", requests_per_minute=1)
+        assert (await caller.ask()).status_code == 200
+        assert (await caller.ask()).json()["error"]["type"] == "requests"
+        change("studio", requests_per_minute=None, tokens_per_minute=10)
+        assert (await caller.ask()).json()["error"]["type"] == "tokens"
+        change("studio", tokens_per_minute=None)
+        assert [(await caller.ask()).status_code for _ in range(4)] == [200] * 4
+        assert (await caller.ask()).json()["error"]["type"] == "input-images"
+
+    in_virtual_time(test, SimulatedPool(images_per_minute=5.0), charge_rejected=False)
+
+
+def test_calls_at_once_can_be_changed_while_some_are_under_way() -> None:
+    async def test(caller: Caller) -> None:
+        statuses: list[int] = []
+
+        async def ask() -> None:
+            statuses.append((await caller.ask()).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for cap in (2, 2, 2, None, 4):
+                caller.world.change_limit("studio", max_concurrency=cap)
+                nursery.start_soon(ask)
+                await trio.sleep(0.1)
+        assert statuses == [429, 200, 200, 200, 200]
+
+    async def nonsense(caller: Caller) -> None:
+        with pytest.raises(ValueError, match="max_concurrency is 0"):
+            caller.world.change_limit("studio", max_concurrency=0)
+        with pytest.raises(ValueError, match="images_per_minute is nan"):
+            caller.world.change_limit("studio", images_per_minute=math.nan)
+        assert (await caller.ask()).status_code == 200
+
+    in_virtual_time(test, SimulatedPool(), latency_s=5.0, sigma=0)
+    in_virtual_time(nonsense, SimulatedPool())
 
 
 def test_latency_goes_by_quality_and_scale_and_is_capped() -> None:

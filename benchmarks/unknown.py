@@ -1,0 +1,184 @@
+"""Limits that are wrong, unknown, changed in mid-run or shared: what is used of what was there, and how soon after a change.
+
+    python benchmarks/unknown.py [--seed 1] [--json FILE] [--plots DIR]
+
+The gate of headrace in virtual time (``benchmarks/plant.py``): a bucket of a minute with 300 images a minute unless the row says otherwise,
+pictures of ten seconds, refused calls charged, delays of 30 ms each way, twenty minutes; a change comes after ten. The columns are what the
+server's refusals say: their numbers (as the vendor's do), a time to wait, or nothing at all. A share is of what was there after the
+first minute; a stranger's is what it got of what it asked for. Recovery: seconds from the change until half a minute holds 90 % of what is
+there from then on.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+from plant import Plant, client_pool
+from show import keep, machine, options, table
+
+from headrace.simulator import SimulatedPool, SimulatorSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from plant import Seen
+
+    from headrace.admission.pool import Pool
+    from headrace.simulator import World
+
+LIMIT = 300.0
+SECONDS, CHANGE_S, FIRST_S = 1_200.0, 600.0, 60.0
+WINDOW_S = 30.0
+STYLES = ("full", "hint", "bare")
+SHARE, REFUSED, RECOVERY_S, STRANGER = 0.9, 0.01, 60.0, 0.97
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """One thing that goes wrong."""
+
+    name: str
+    clients: Callable[[], Sequence[Pool]]
+    servers: Sequence[SimulatedPool] = ()
+    then: Callable[[World], Awaitable[None]] | None = None
+    """What happens after ten minutes."""
+    there: tuple[float, float] = (LIMIT, LIMIT)
+    """Images a minute for us, before the change and after it."""
+    stranger: bool = False
+
+
+def _server(*, keys: tuple[str, ...] = ("a",), **fields: Any) -> SimulatedPool:
+    return SimulatedPool(**{"name": keys[0], "keys": keys, "images_per_minute": LIMIT, "max_concurrency": None} | fields)
+
+
+async def _after(world: World, act: Callable[[World], None]) -> None:
+    await trio.sleep(CHANGE_S)
+    act(world)
+
+
+def _limit(limit: float) -> Callable[[World], Awaitable[None]]:
+    return partial(_after, act=lambda world: world.change_limit("a", images_per_minute=limit))
+
+
+def _cap(most: int) -> Callable[[World], Awaitable[None]]:
+    return partial(_after, act=lambda world: world.change_limit("a", max_concurrency=most))
+
+
+async def _stranger(world: World) -> None:
+    await trio.sleep(CHANGE_S)
+    await world.stranger("a", 0.3 * LIMIT)
+
+
+def _told(limit: float | None, *, exceed: bool = False) -> Callable[[], Sequence[Pool]]:
+    return lambda: [client_pool("a", exceed=exceed, **({} if limit is None else {"images_per_minute": limit}))]
+
+
+def _two() -> Sequence[Pool]:
+    return [client_pool(name, images_per_minute=LIMIT) for name in ("a", "b")]
+
+
+CASES = (
+    Case(name="told 20 % too high", clients=_told(1.2 * LIMIT)),
+    Case(name="told 50 % too low, may be exceeded", clients=_told(0.5 * LIMIT, exceed=True)),
+    Case(name="not told at all", clients=_told(None)),
+    Case(name="told, then cut by half", clients=_told(LIMIT), then=_limit(LIMIT / 2), there=(LIMIT, LIMIT / 2)),
+    Case(name="not told, then cut by half", clients=_told(None), then=_limit(LIMIT / 2), there=(LIMIT, LIMIT / 2)),
+    Case(name="not told, then doubled", clients=_told(None), then=_limit(2 * LIMIT), there=(LIMIT, 2 * LIMIT)),
+    Case(name="told, then a stranger takes 30 %", clients=_told(LIMIT), then=_stranger, there=(LIMIT, 0.7 * LIMIT), stranger=True),
+    Case(
+        name="a key that dies beside one that lives",
+        clients=_two,
+        servers=[_server(), _server(keys=("b",))],
+        then=partial(_after, act=lambda world: world.revoke("b")),
+        there=(2 * LIMIT, LIMIT),
+    ),
+    Case(name="an organisation hidden behind two keys", clients=_two, servers=[_server(keys=("a", "b"))]),
+    # 24 calls of 10.6 s on average.
+    Case(
+        name="24 calls at once, not told, then 12",
+        clients=_told(None),
+        servers=[_server(images_per_minute=None, max_concurrency=24)],
+        then=_cap(12),
+        there=(24 * 60 / 10.63, 12 * 60 / 10.63),
+    ),
+    Case(
+        name="12 calls at once, not told, then 48",
+        clients=_told(None),
+        servers=[_server(images_per_minute=None, max_concurrency=12)],
+        then=_cap(48),
+        there=(12 * 60 / 10.63, 48 * 60 / 10.63),
+    ),
+)
+
+
+def main() -> int:
+    """Run it and print the table; 1 where a goal was missed."""
+    chosen = options(__doc__).parse_args()
+    figures: list[dict[str, Any]] = []
+    rows = []
+    for case in CASES:
+        cells = [measure(case, style, chosen.seed) for style in STYLES]
+        figures += cells
+        rows.append([case.name, *map(_cell, cells)])
+    print(machine())
+    table("share of what was there / 429s after the first minute / recovery / a stranger's share", ["", *STYLES], rows)
+    keep(chosen.json, figures)
+    return 0 if all(map(good, figures)) else 1
+
+
+def measure(case: Case, style: str, seed: int) -> dict[str, Any]:
+    """One case against one way to refuse."""
+    plant = Plant(
+        servers=case.servers or [_server()],
+        clients=case.clients(),
+        settings=SimulatorSettings(refusals=style, seed=seed),  # type: ignore[arg-type]  # one of the three
+        seed=seed,
+    )
+    worlds: list[World] = []
+
+    async def note(world: World) -> None:
+        worlds.append(world)
+
+    seen = plant.run(SECONDS, note, *([case.then] if case.then else []))
+    before, after = case.there
+    there = before * (CHANGE_S - FIRST_S) / 60 + after * (SECONDS - CHANGE_S) / 60
+    record = worlds[0].strangers[(case.servers or [_server()])[0].name]
+    return {
+        "case": case.name,
+        "refusals": style,
+        "share": seen.images_between(FIRST_S, SECONDS) / there,
+        "refused": seen.refused_between(FIRST_S, SECONDS),
+        "recovery_s": _recovery_s(seen, after) if before != after else None,
+        "stranger": record.served / record.asked if case.stranger else None,
+    }
+
+
+def _recovery_s(seen: Seen, there: float) -> float:
+    second = CHANGE_S
+    while second + WINDOW_S <= SECONDS:
+        rate = seen.images_between(second, second + WINDOW_S) * 60 / WINDOW_S
+        if SHARE * there <= rate and seen.refused_between(second, second + WINDOW_S) <= 2 * REFUSED:
+            return second - CHANGE_S
+        second += 1
+    return float("inf")
+
+
+def good(cell: dict[str, Any]) -> bool:
+    """Whether the goals are met."""
+    recovered = cell["recovery_s"] is None or cell["recovery_s"] <= RECOVERY_S
+    unharmed = cell["stranger"] is None or cell["stranger"] >= STRANGER
+    return cell["share"] >= SHARE and cell["refused"] <= REFUSED and recovered and unharmed
+
+
+def _cell(cell: dict[str, Any]) -> str:
+    more = [f"{cell['recovery_s']:.0f} s"] if cell["recovery_s"] is not None else []
+    more += [f"stranger {cell['stranger']:.1%}"] if cell["stranger"] is not None else []
+    return " / ".join([f"{cell['share']:.1%}", f"{cell['refused']:.2%}", *more])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""How many calls a pool has out at once, and how many it may: named, or found. Pure.
+
+What is needed is the rate times the latency (Little's law: 250 pictures a minute of 35 s each are 146 calls), so no constant fits. Where a
+rate is known it bounds the calls by itself; where nothing is known their number doubles with each round that comes back, until a refusal.
+"""
+
+from __future__ import annotations
+
+import math
+
+from headrace.admission.last_good import LastGood, Patience
+
+FIRST = 16
+"""Calls at once where nothing at all is known."""
+PATIENCE = Patience(hold_s=60.0, hold_calls=150, longest_calls=600, stand_s=10.0, stand_calls=10)
+
+ROUND_S = 2.0
+"""A refusal comes back within so many seconds; a picture does not."""
+
+
+class Calls:
+    """Calls at once.
+
+    Args:
+        named: what the settings allow; None where they do not say.
+        slow_start: whether nothing else is known of the pool's limits, so that the first calls have to find out.
+    """
+
+    def __init__(self, named: int | None, *, slow_start: bool) -> None:
+        self.named = named
+        self.out = 0
+        self._most = math.inf if named is None else float(named)
+        self._start = float(FIRST) if slow_start and named is None else None
+        """How many there may be in the slow start; None once it is over."""
+        self._found: LastGood | None = None
+        self._round_at = float("-inf")
+
+    @property
+    def most(self) -> float:
+        """As many may be out."""
+        found = math.inf if self._found is None else math.floor(self._found.level)
+        return min(self._most, found, math.inf if self._start is None else self._start)
+
+    @property
+    def learnt(self) -> int | None:
+        """What refusals taught; None where there were none, or where the settings say less."""
+        return None if self._found is None or self._found.level >= self._most else math.floor(self._found.level)
+
+    @property
+    def free(self) -> bool:
+        """Whether one more may go out."""
+        return self.out < self.most
+
+    def sent(self, now: float) -> None:
+        """One goes out."""
+        self.out += 1
+        if self._found is not None and self.out >= self.most:
+            self._found.used(now)
+
+    def back(self, *, well: bool) -> None:
+        """One came back; ``well`` where it was served."""
+        if self._start is not None and well and self.out >= self._start:
+            self._start += 1.0
+        self.out -= 1
+
+    def paced(self) -> None:
+        """A rate is known from now on, and bounds the calls."""
+        self._start = None
+
+    def refused(self, sent_at: float, now: float) -> bool:
+        """A call was refused because there were too many (it is out no more); returns whether something was learnt."""
+        self._start = None
+        if self._found is None:
+            self.put(self.out, now)
+            self._round_at = now
+            return True
+        if sent_at <= self._round_at and now <= self._round_at + ROUND_S:
+            # Of a burst that was too large those that are still out were let in.
+            self.put(min(self.out, math.floor(self._found.level)), now)
+            return True
+        return self._found.refused(sent_at, now)
+
+    def put(self, most: int, now: float) -> None:
+        """What an earlier run had found, or the server names."""
+        self._start = None
+        self._found = LastGood(1.0, PATIENCE, least=1.0, most=self._most)
+        self._found.put(most, now)

@@ -1,0 +1,140 @@
+"""Images, tokens and requests of one pool together: reserved all or none, and learnt of one by one. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.admission.books import Known
+from headrace.admission.bucket import Charge
+from headrace.admission.meter import Meter
+from headrace.told import CALLS, IMAGES, RESOURCES, TOKENS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from headrace.admission.booking import Booking, Cost
+    from headrace.admission.memory import MeterMemory
+    from headrace.models import Limits
+    from headrace.told import Level, Refusal
+
+SPREAD = {TOKENS: 6.0}
+"""Requests differ in tokens ten times and more; see :class:`headrace.admission.bucket.Bucket`."""
+
+
+class Meters:
+    """The meters of the limits that are named, and of those that the server turns out to have.
+
+    Args:
+        limits: as the settings have them.
+        exceed: whether they are where learning starts, and not what is never exceeded.
+        sources: where each came from, by resource.
+    """
+
+    def __init__(self, limits: Limits, *, exceed: bool, sources: Mapping[str, str]) -> None:
+        self._exceed = exceed
+        self._sources = sources
+        named = {name: limit for name in RESOURCES if (limit := getattr(limits, f"{name}_per_minute")) is not None}
+        self.by_name = {name: self._new(name, limit) for name, limit in named.items()}
+        self.nothing_known = not named and limits.max_concurrency is None
+        if self.nothing_known:
+            self.meter(IMAGES)
+
+    def meter(self, resource: str) -> Meter:
+        """The meter of that resource, made where there was none."""
+        if resource not in self.by_name:
+            self.by_name[resource] = self._new(resource, None)
+        return self.by_name[resource]
+
+    def too_large(self, cost: Cost) -> tuple[str, float] | None:
+        """The first limit that a request of that cost is larger than."""
+        for resource, meter in self.by_name.items():
+            if meter.too_large(getattr(cost, resource)):
+                return resource, meter.bucket.limit
+        return None
+
+    def ready_at(self, now: float) -> float:
+        """Before when no request can start, whatever its cost; cheap to ask, and :meth:`earliest` may say later."""
+        at = float("-inf")
+        for meter in self.by_name.values():
+            bucket = meter.bucket
+            if bucket.ready > at and not bucket.credit.covers(1.0, now):
+                at = bucket.ready
+        return at
+
+    def earliest(self, cost: Cost, now: float) -> float:
+        """When a request of that cost may start; none of the limits may be below it."""
+        at = now
+        for name, meter in self.by_name.items():
+            at = max(at, meter.bucket.earliest(getattr(cost, name), now))
+        return at
+
+    def leave_room(self, cost: Cost, behind: Cost, behind_at: float, now: float) -> bool:
+        """Whether a request of the one cost, started now, does not delay one of the other that starts then."""
+        return all(
+            meter.bucket.leaves_room(getattr(cost, name), getattr(behind, name), behind_at, now) for name, meter in self.by_name.items()
+        )
+
+    def latest(self, now: float) -> float:
+        """When a request may start at the latest if it is the next, of whatever cost that fits."""
+        return max((meter.bucket.latest(now) for meter in self.by_name.values()), default=now)
+
+    def binding(self) -> str:
+        """The resource that the next request waits for longest, as far as the pace goes; calls at once where none is known."""
+        return max(self.by_name, key=lambda name: self.by_name[name].bucket.ready, default=CALLS)
+
+    def take(self, cost: Cost, now: float) -> dict[str, Charge]:
+        """Book a request that starts now."""
+        return {name: meter.take(getattr(cost, name), now) for name, meter in self.by_name.items()}
+
+    def correct(self, booking: Booking, resource: str, amount: float) -> None:
+        """Make a booking what it turned out to be."""
+        if resource in booking.charges:
+            self.by_name[resource].bucket.correct(booking.charges[resource], amount)
+
+    def usage(self, now: float) -> float:
+        """Part of the limit that the last minute used, of whichever is used most."""
+        return max((meter.bucket.usage(now) for meter in self.by_name.values()), default=0.0)
+
+    def refused(self, refusal: Refusal | None, booking: Booking, now: float) -> None:
+        """A call was refused for its pace; where the answer does not say which limit it was, it was the one that is used most."""
+        if refusal is not None and refusal.resource is not None:
+            meter = self.meter(refusal.resource)
+        else:
+            meter = max(self.by_name.values(), key=lambda meter: meter.bucket.usage(now), default=None) or self.meter(IMAGES)
+        meter.refused(refusal, _charge(booking, meter.resource), now)
+
+    def heard(self, level: Level, booking: Booking, now: float) -> None:
+        """The headers of an answer tell of one limit."""
+        self.meter(level.resource).heard(level, _charge(booking, level.resource), now)
+
+    def known(self) -> Iterator[Known]:
+        """What is known of each limit."""
+        for name, meter in self.by_name.items():
+            yield Known(resource=name, limit=meter.limit, source=meter.source, scale=meter.scale, offered=meter.offered)
+
+    def absorb(self, other: Meters, now: float) -> None:
+        """The limits of another pool turned out to be these: what it used counts here, and the smaller limit holds."""
+        for name, theirs in other.by_name.items():
+            mine = self.meter(name)
+            if theirs.limit is not None and (mine.limit is None or theirs.limit < mine.limit):
+                mine.learn(theirs.limit, theirs.source, now)
+            mine.bucket.absorb(theirs.bucket, now)
+
+    def memory(self, now: float) -> tuple[MeterMemory, ...]:
+        """What another run can start with."""
+        return tuple(meter.memory(now) for meter in self.by_name.values())
+
+    def recall(self, memories: tuple[MeterMemory, ...], age_s: float, now: float) -> None:
+        """Start with what a run knew that ended ``age_s`` ago."""
+        for memory in memories:
+            if memory.resource in RESOURCES and (memory.resource in self.by_name or memory.limit is not None):
+                self.meter(memory.resource).recall(memory, age_s, now)
+
+    def _new(self, resource: str, limit: float | None) -> Meter:
+        source = self._sources.get(resource, "settings")
+        return Meter(resource, limit, firm=not self._exceed, source=source, spread=SPREAD.get(resource, 1.5))
+
+
+def _charge(booking: Booking, resource: str) -> Charge:
+    # A meter that was made after the call left has no charge of it.
+    return booking.charges.get(resource) or Charge(booking.at, getattr(booking.cost, resource))
