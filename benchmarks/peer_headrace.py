@@ -44,7 +44,7 @@ def _variable(name: str) -> str:
 async def _race(job: Job) -> Report:
     async with open_race(_settings(job), environ={_variable(key.name): key.secret for key in job.keys}) as race:
         path = Path(job.folder, "lines.jsonl")
-        writer = LineWriter(path, race.primary.gate.changed)
+        writer = LineWriter(path, lambda: None)  # a failure is raised at the end
         try:
             return await _run(job, race, writer, path)
         finally:
@@ -64,6 +64,8 @@ async def _run(job: Job, race: Race, writer: LineWriter, path: Path) -> Report:
                 ended["ok" if result.error is None else result.error.kind.value] += 1
         await race.journal.writer.durable()
     used_s, now = clocks()
+    if writer.error is not None:
+        raise writer.error
     answered = ended.pop("ok", 0)
     if bound.cancelled_caught:
         ended["not answered in time"] = len(job.prompts) - answered - ended.total()

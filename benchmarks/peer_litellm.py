@@ -1,5 +1,8 @@
 """LiteLLM's Router as a client of ``peers.py``: a deployment a key, told its limits, six retries; the rest is its defaults.
 
+The retries are given as a policy for refusals too, without which it gives a prompt up as soon as no deployment is left that is not
+cooling down.
+
 ``how`` is its routing strategy: ``simple-shuffle``, which its documentation recommends, or ``usage-based-routing-v2``, which it has for
 keeping to limits. As many prompts are under way as all keys allow calls at once: a deployment refuses what is more than its share, and
 the router tries another. Prices come from the copy in the package, and nothing is told to anybody.

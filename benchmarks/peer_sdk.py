@@ -44,7 +44,8 @@ def _limiter(how: str, key: Key) -> AbstractAsyncContextManager[Any]:
         return nullcontext()
     from aiolimiter import AsyncLimiter  # noqa: PLC0415 - the plain form goes without
 
-    return AsyncLimiter(key.per_minute, 60) if how == "burst" else AsyncLimiter(1, 60 / key.per_minute)
+    limiter: AbstractAsyncContextManager[None] = AsyncLimiter(*((key.per_minute, 60) if how == "burst" else (1, 60 / key.per_minute)))
+    return limiter
 
 
 if __name__ == "__main__":

@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from headrace.admission import ledger
 from headrace.admission.gate import Gate
-from headrace.admission.key import Key
-from headrace.admission.pool import Pool
 from headrace.api import Api
 from headrace.budget import Budget
 from headrace.caching import open_cache
 from headrace.disk import Disk
-from headrace.endpoints import alternative_endpoint, primary_endpoint
+from headrace.endpoints import endpoints_of, owners_of
 from headrace.errors import OutputError, UsageError
 from headrace.files import private_folder, refuse_foreign
 from headrace.flow import flow
 from headrace.items import iterate
 from headrace.journal.journal import open_journal
 from headrace.journal.line import journal_line
+from headrace.learnt import Learnt, learnt_file
+from headrace.observe.binding import Pulled, idle, watch
 from headrace.offload import Threads
 from headrace.outcome import Results
 from headrace.owners import room, simulated_app
 from headrace.prompts import PromptReader
-from headrace.provider.client import Client
 from headrace.provider.memory import ByteBudget
 from headrace.rungs import AlternativeApi, CachedSimilar, ReducedQuality, Rung
 from headrace.stages.admission import Admission
@@ -84,7 +84,13 @@ class Race:
     budget: Budget
     stopped: Problem | None = None
     """Why the run had to end early, once it had to."""
-    _lines: set[Running[Result]] = attrs.field(factory=set)
+    _lines: dict[Running[Result], Pulled] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.primary.gate.idle = self._idle
+        if self.alternative is not None:
+            # Whether there is something for it to do is not for its pools to wish for.
+            self.alternative.gate.idle = lambda: ledger.NOTHING
 
     @asynccontextmanager
     async def results(
@@ -106,8 +112,9 @@ class Race:
         if isinstance(items, str | bytes | Mapping):
             raise UsageError("this is one prompt; give an iterable of prompts, such as a list of one")
         async with AsyncExitStack() as stack:
-            pulled = items if isinstance(items, AsyncIterable) else await stack.enter_async_context(aclosing(iterate(items)))
+            given = items if isinstance(items, AsyncIterable) else await stack.enter_async_context(aclosing(iterate(items)))
             slots = trio.Semaphore(self.max_in_flight, max_value=self.max_in_flight)
+            pulled = Pulled(given, slots)
             intake, sink = Intake(pulled, PromptReader(self.settings.request, format), slots), Sink(slots, write)
             leads = None if self.cache is None else stack.enter_context(self.cache.in_flight.line())
             purse = stack.enter_context(self.budget.line())
@@ -116,8 +123,8 @@ class Race:
                 number = None if output is None else output.number
                 journal = await stack.enter_async_context(journal_line(self.journal, self.url, number))
             running = await stack.enter_async_context(self._line(intake, leads, purse, journal).then(sink).open())
-            self._lines.add(running)
-            stack.callback(self._lines.remove, running)
+            self._lines[running] = pulled
+            stack.callback(self._lines.pop, running)
             results = Results(running, intake, sink, lambda: self.stopped)
             yield results
             if results.complete and self.journal is not None:
@@ -146,6 +153,15 @@ class Race:
         """The books of every pool, the alternative's last."""
         other = () if self.alternative is None else self.alternative.gate.statistics()
         return (*self.primary.gate.statistics(), *other)
+
+    def _idle(self) -> str:
+        """What keeps requests from coming where nobody waits for a limit."""
+        going = [pulled for running, pulled in self._lines.items() if not (pulled.ended or running.drained)]
+        return idle(going, self._calls, self.max_in_flight)
+
+    def _calls(self) -> int:
+        apis = [self.primary] if self.alternative is None else [self.primary, self.alternative]
+        return sum(pool.calls.out for api in apis for pool in api.gate.pools)
 
     def _stop(self, problem: Problem) -> None:
         if self.stopped is None:
@@ -193,12 +209,10 @@ async def open_race(
         UsageError: a key, a folder, a model or a limit cannot be used, or another process works in the output folder.
     """
     root = _folder(Path(settings.run.out_dir), journal=settings.run.journal)
-    endpoint, other = primary_endpoint(settings, environ), None
-    if settings.fallback.alternative is not None:
-        other = alternative_endpoint(settings, settings.fallback.alternative, environ)
-    owners = (*endpoint.owners, *(other.owners if other is not None else ()))
+    endpoint, other = endpoints_of(settings, environ)
+    learnt = Learnt(learnt_file(settings, app), offload or Threads(1))
     if app is None and settings.run.simulate:
-        app = simulated_app(owners)
+        app = simulated_app(owners_of(endpoint, other))
     async with AsyncExitStack() as stack:
         disk = Disk(offload or Threads(DISK_THREADS))
         journal = None
@@ -206,13 +220,17 @@ async def open_race(
             hold = settings.run.in_doubt == "hold"
             journal = stack.enter_context(open_journal(root, disk, fresh=fresh, hold=hold, simulated=settings.run.simulate))
         cache = open_cache(settings, root, offload, encoder, stack, disk)
+        endpoint, other = await endpoint.with_admin_limits(app), None if other is None else await other.with_admin_limits(app)
+        stack.callback(learnt.close)
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)
         memory = ByteBudget(BODIES)
         jitter = random or Random()  # noqa: S311 - no secret
 
         def api(endpoint: Endpoint) -> Api:
-            gate, clients = Gate(_pools(endpoint), settings.run.max_wait_s), _clients(endpoint, app)
+            pools, clients = endpoint.pools(), endpoint.clients(app)
+            gate = Gate(pools, settings.run.max_wait_s)
+            learnt.recall(endpoint.url, pools)
             for client in clients.values():
                 stack.push_async_callback(client.aclose)
             services.start_soon(gate.run)
@@ -225,7 +243,8 @@ async def open_race(
             services.start_soon(cache.answers.run)
             if cache.meaning is not None:
                 services.start_soon(cache.meaning.run)
-        yield Race(
+        services.start_soon(learnt.run)
+        race = Race(
             settings=settings,
             url=endpoint.url,
             primary=api(endpoint),
@@ -234,21 +253,14 @@ async def open_race(
             journal=journal,
             disk=disk,
             refuse_retired=endpoint.vendors_own,
-            max_in_flight=settings.run.max_in_flight or room([owner.limits for owner in owners]),
+            max_in_flight=settings.run.max_in_flight or room([owner.limits for owner in owners_of(endpoint, other)]),
             budget=Budget(settings.run.max_cost_usd, 0.0 if journal is None else journal.spent_usd),
         )
+        services.start_soon(watch, race.primary.gate.statistics, race.max_in_flight)
+        yield race
         if journal is not None:
             # Here there is time to wait for room on a full disk; behind the end there is none.
             await journal.writer.durable()
-
-
-def _pools(endpoint: Endpoint) -> list[Pool]:
-    return [Pool(owner.name, owner.limits, [Key(key.name, key.weight) for key in owner.keys]) for owner in endpoint.owners]
-
-
-def _clients(endpoint: Endpoint, app: Any) -> dict[str, Client]:
-    keys = [key for owner in endpoint.owners for key in owner.keys]
-    return {key.name: Client(base_url=endpoint.url, secret=key.secret, timeout_s=endpoint.timeout_s, app=app) for key in keys}
 
 
 def _folder(path: Path, *, journal: bool) -> Path:

@@ -1,25 +1,40 @@
-"""Which APIs a run talks to: their addresses, whose limits they keep, and whether they are the vendor's own."""
+"""Which APIs a run talks to: their addresses, whose limits they keep, and whether they are the vendor's own.
+
+Where settings name an administrator's key the limits are asked for at the start; an API that does not tell them is no reason not to run.
+"""
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import attrs
+import trio
 
+from headrace.admission.key import Key
+from headrace.admission.pool import Pool
 from headrace.errors import UsageError
+from headrace.log import log
 from headrace.models import catalogue
-from headrace.owners import real_owners, simulated_owners
+from headrace.owners import administered, real_owners, simulated_owners
+from headrace.provider.admin import rate_limits
+from headrace.provider.client import Client
+from headrace.records import Problem
 from headrace.settings import URL_VARIABLE, VENDOR_HOST, VENDOR_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from headrace.models import Limits
     from headrace.owners import Owner
     from headrace.settings import AlternativeSettings, Settings
 
 SIMULATED_URL = "http://simulator.localhost/v1"
+ADMIN_S = 15.0
+"""The administration is waited for so long: a run can start without it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -28,12 +43,79 @@ class Endpoint:
 
     url: str
     timeout_s: float
+    model: str
+    """Which model is asked for where a prompt says nothing else."""
     owners: tuple[Owner, ...]
 
     @property
     def vendors_own(self) -> bool:
         """Whether it is the vendor's, who has shut retired models down; elsewhere they may live on."""
         return urlsplit(self.url).hostname == VENDOR_HOST
+
+    def pools(self) -> list[Pool]:
+        """The owners as admission takes them."""
+        pools = []
+        for owner in self.owners:
+            keys = [Key(key.name, key.weight) for key in owner.keys]
+            pool = Pool(owner.name, owner.limits, keys, models=owner.models, exceed=owner.exceed, sources=owner.sources)
+            for resource, limit in owner.offered.items():
+                pool.meters.meter(resource).learn(limit, "admin", trio.current_time())
+            pools.append(pool)
+        return pools
+
+    def clients(self, app: Any) -> dict[str, Client]:
+        """A client for each key, by its name; they call ``app`` in place of the network where there is one."""
+        keys = [key for owner in self.owners for key in owner.keys]
+        return {key.name: Client(base_url=self.url, secret=key.secret, timeout_s=self.timeout_s, app=app) for key in keys}
+
+    async def with_admin_limits(self, app: Any) -> Endpoint:
+        """The same with what administrators' keys can read of its projects' limits."""
+        if all(owner.administrator is None for owner in self.owners):
+            return self
+        owners = list(self.owners)
+
+        async def ask(place: int) -> None:
+            owners[place] = await self._asked(owners[place], app)
+
+        async with trio.open_nursery() as asking:
+            for place, owner in enumerate(owners):
+                if owner.administrator is not None:
+                    asking.start_soon(ask, place)
+        return attrs.evolve(self, owners=tuple(owners))
+
+    async def _asked(self, owner: Owner, app: Any) -> Owner:
+        admin = owner.administrator
+        assert admin is not None  # noqa: S101 - only those are asked for
+        told: Limits | Problem | None = None
+        with trio.move_on_after(ADMIN_S):
+            async with aclosing(Client(base_url=self.url, secret=admin.secret, timeout_s=ADMIN_S, app=app)) as client:
+                told = await rate_limits(client, admin.project, model_for(owner.models, self.model))
+        if told is None or isinstance(told, Problem):
+            why = f"no answer within {ADMIN_S:g} s" if told is None else told.message
+            log.warning("admin_limits_unknown", pool=owner.name, project=admin.project, error=why, next="what the settings say holds")
+            return owner
+        return administered(owner, told)
+
+
+def model_for(patterns: Sequence[str], wanted: str) -> str:
+    """A model that patterns are for: the one that is wanted where they are for it, or else the first that is known."""
+    names = (wanted, *catalogue().models, *patterns)
+    return next((name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)), wanted)
+
+
+def endpoints_of(settings: Settings, environ: Mapping[str, str]) -> tuple[Endpoint, Endpoint | None]:
+    """The API that every prompt is sent to first, and the one that a fallback asks.
+
+    Raises:
+        UsageError: an address, a model or a key cannot be used.
+    """
+    other = settings.fallback.alternative
+    return primary_endpoint(settings, environ), None if other is None else alternative_endpoint(settings, other, environ)
+
+
+def owners_of(*endpoints: Endpoint | None) -> tuple[Owner, ...]:
+    """All of them; an endpoint that there is not has none."""
+    return tuple(owner for endpoint in endpoints if endpoint is not None for owner in endpoint.owners)
 
 
 def primary_endpoint(settings: Settings, environ: Mapping[str, str]) -> Endpoint:
@@ -44,14 +126,16 @@ def primary_endpoint(settings: Settings, environ: Mapping[str, str]) -> Endpoint
     """
     timeout_s = settings.provider.timeout_s
     if settings.run.simulate:
-        return Endpoint(url=SIMULATED_URL, timeout_s=timeout_s, owners=simulated_owners(settings.pool, settings.key))
+        owners = simulated_owners(settings.pool, settings.key)
+        return Endpoint(url=SIMULATED_URL, timeout_s=timeout_s, model=settings.request.model, owners=owners)
     url = settings.provider.base_url or environ.get(URL_VARIABLE) or VENDOR_URL
     try:
         attrs.evolve(settings.provider, base_url=url)  # checked like one from a file
     except ValueError as error:
         raise UsageError(f"{URL_VARIABLE}: {error}") from None
     _refuse_retired(settings.request.model, url)
-    return Endpoint(url=url.rstrip("/"), timeout_s=timeout_s, owners=real_owners(settings.pool, settings.key, environ))
+    owners = real_owners(settings.pool, settings.key, environ)
+    return Endpoint(url=url.rstrip("/"), timeout_s=timeout_s, model=settings.request.model, owners=owners)
 
 
 def alternative_endpoint(settings: Settings, alternative: AlternativeSettings, environ: Mapping[str, str]) -> Endpoint:
@@ -62,12 +146,12 @@ def alternative_endpoint(settings: Settings, alternative: AlternativeSettings, e
     """
     if settings.run.simulate:
         owners = simulated_owners(alternative.pool, alternative.key, "alternative")
-        return Endpoint(url=SIMULATED_URL, timeout_s=alternative.timeout_s, owners=owners)
+        return Endpoint(url=SIMULATED_URL, timeout_s=alternative.timeout_s, model=alternative.model, owners=owners)
     if not alternative.key:
         raise UsageError("fallback.alternative has no key of its own; add a [[fallback.alternative.key]]")
     _refuse_retired(alternative.model, alternative.base_url)
     owners = real_owners(alternative.pool, alternative.key, environ)
-    return Endpoint(url=alternative.base_url.rstrip("/"), timeout_s=alternative.timeout_s, owners=owners)
+    return Endpoint(url=alternative.base_url.rstrip("/"), timeout_s=alternative.timeout_s, model=alternative.model, owners=owners)
 
 
 def _refuse_retired(model: str, url: str) -> None:

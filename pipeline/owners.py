@@ -11,7 +11,8 @@ import attrs
 from headrace.errors import UsageError
 from headrace.log import log
 from headrace.secret import Secret
-from headrace.settings import KEY_VARIABLE, KeySettings, PoolSettings
+from headrace.settings import KEY_VARIABLE, LIMITS, KeySettings, PoolSettings
+from headrace.told import RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +31,8 @@ SIMULATED_POOLS = (
     PoolSettings(name="large", images_per_minute=1_200, max_concurrency=20),
 )
 DEFAULT_TIER = 1
+MOST_A_POOL, MOST_IN_ALL = 1_024, 4_096
+"""Calls at once that are reckoned with in one pool, and prompts in flight."""
 SIMULATED_TIME_SCALE = 0.1
 """The simulator's pictures take a tenth of a real one's time; its limits are a real minute's."""
 
@@ -44,12 +47,29 @@ class KeyOwner:
 
 
 @attrs.frozen(kw_only=True)
+class Administrator:
+    """Who may ask the API for the limits of a project."""
+
+    project: str
+    secret: Secret
+
+
+@attrs.frozen(kw_only=True)
 class Owner:
     """A pool and its keys."""
 
     name: str
     limits: Limits
     keys: tuple[KeyOwner, ...]
+    models: tuple[str, ...] = ()
+    """Patterns of the models that it is for; none is all."""
+    exceed: bool = False
+    """Whether the limits are where learning starts."""
+    sources: Mapping[str, str] = attrs.field(factory=dict)
+    """Where each limit came from, by resource."""
+    offered: Mapping[str, float] = attrs.field(factory=dict)
+    """By resource, limits that the administration names and that are above what the settings allow."""
+    administrator: Administrator | None = None
 
 
 def real_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], environ: Mapping[str, str]) -> tuple[Owner, ...]:
@@ -67,7 +87,30 @@ def real_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], envi
             pools = (PoolSettings(name="default", tier=DEFAULT_TIER),)
             log.warning("tier_assumed", tier=DEFAULT_TIER, because="neither --tier nor a [[pool]] says what the key may do")
         keys = (KeySettings(name="default", pool=pools[0].name, env=KEY_VARIABLE),)
-    return _grouped(pools, keys, {key.name: key.secret(environ) for key in keys})
+    owners = _grouped(pools, keys, {key.name: key.secret(environ) for key in keys})
+    admins = {
+        pool.name: Administrator(project=pool.project, secret=pool.admin_secret(environ)) for pool in pools if pool.project is not None
+    }
+    return tuple(attrs.evolve(owner, administrator=admins.get(owner.name)) for owner in owners)
+
+
+def administered(owner: Owner, told: Limits) -> Owner:
+    """The owner with the limits that the API's administration names.
+
+    Of two numbers the smaller holds: a named limit is never exceeded. Where it may be, it is a guess, and the administration knows.
+    """
+    limits, sources, offered = owner.limits, dict(owner.sources), {}
+    for resource in RESOURCES:
+        name = LIMITS[resource]
+        ours, theirs = getattr(limits, name), getattr(told, name)
+        if theirs is None:
+            continue
+        if ours is None or theirs < ours or owner.exceed:
+            limits = attrs.evolve(limits, **{name: theirs})
+            sources[resource] = "admin"
+        elif theirs > ours:
+            offered[resource] = theirs
+    return attrs.evolve(owner, limits=limits, sources=sources, offered=offered)
 
 
 def simulated_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], api: str = "primary") -> tuple[Owner, ...]:
@@ -95,16 +138,29 @@ def _grouped(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], secrets
             if key.pool == pool.name or (key.pool is None and key.name == pool.name)
         )
         if members:
-            owners.append(Owner(name=pool.name, limits=pool.limits(), keys=members))
+            owners.append(
+                Owner(
+                    name=pool.name,
+                    limits=pool.limits(),
+                    keys=members,
+                    models=pool.models,
+                    exceed=pool.exceed,
+                    sources=pool.sources(),
+                )
+            )
         else:
             log.warning("pool_without_keys", pool=pool.name)
     return tuple(owners)
 
 
 def room(limits: Sequence[Limits]) -> int:
-    """Prompts in flight that keep every permit busy and a few waiting: half a minute's pictures where only the rate is known."""
-    busy = sum(min(each.max_concurrency or math.inf, (each.images_per_minute or math.inf) / 2, 256) for each in limits)
-    return max(8, min(1024, math.ceil(1.5 * busy) + 2))
+    """Prompts in flight that keep every permit busy and a few waiting.
+
+    Where only a rate is known that is a whole minute of it (Little's law for pictures that take up to 60 s).
+    """
+    rates = [(each.max_concurrency, each.images_per_minute, each.requests_per_minute) for each in limits]
+    busy = sum(min([MOST_A_POOL, *(bound for bound in bounds if bound is not None)]) for bounds in rates)
+    return max(8, min(MOST_IN_ALL, math.ceil(1.5 * busy) + 2))
 
 
 def simulated_app(owners: Sequence[Owner]) -> Any:

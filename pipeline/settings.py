@@ -1,6 +1,7 @@
 """Everything that can be set, frozen; from code, from TOML, and what is absent there from the environment.
 
 The tables of ``headrace.toml`` are the classes below, field by field. Unknown keys are refused with their path and the nearest valid name.
+One file for all of them, though it is a long one: what can be set can be read here from its first table to its last.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from headrace.errors import UsageError
 from headrace.models import AUTO, Limits, catalogue
 from headrace.secret import Secret
 from headrace.structure import structure
+from headrace.told import CALLS, RESOURCES
 from headrace.validators import api_url, at_least, nearest, one_of, short_name, variable_name
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ DEFAULT_FILE = "headrace.toml"
 ENCODER = "all-MiniLM-L6-v2"
 FORMATS = ("png", "jpeg", "webp")
 RUNGS = ("reduced_quality", "cached_similar", "alternative_api")
+LIMITS = {resource: f"{resource}_per_minute" for resource in RESOURCES} | {CALLS: "max_concurrency"}
+"""By resource, what its limit is called here and in :class:`headrace.models.Limits`."""
 POLICIES = ("off", "exact", "canonical", "verified", "cosine")
 
 
@@ -60,16 +64,37 @@ class ProviderSettings:
     """How output tokens are estimated before the call: the vendor's table and formula, or the article's rule."""
 
 
+def _patterns(_: Any, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    for pattern in value:
+        if not pattern.strip() or not pattern.isprintable():
+            raise ValueError(f"{field.name} holds {pattern!r}; it holds models' names, or patterns of them such as 'gpt-image-2.5-*'")
+
+
 @attrs.frozen(kw_only=True)
 class PoolSettings:
-    """``[[pool]]``: whoever owns a limit, an organisation or a project. An absent limit is no limit."""
+    """``[[pool]]``: whoever owns a limit, an organisation or a project. What is named is never exceeded, what is not is learnt."""
 
     name: str = attrs.field(validator=short_name)
+    models: tuple[str, ...] = attrs.field(default=(), validator=_patterns)
+    """Patterns of the models that it is for: an organisation has a limit for each family of models. Absent: all."""
     tier: int | str | None = None
     images_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
     tokens_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
     requests_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
     max_concurrency: int | None = attrs.field(default=None, validator=at_least(1))
+    exceed: bool = False
+    """Whether the limits are where learning starts, and not what is never exceeded."""
+    project: str | None = attrs.field(default=None, validator=short_name)
+    """The API is asked for the limits of this project, with the administrator's key that one of the next two names."""
+    admin_env: str | None = attrs.field(default=None, validator=variable_name)
+    admin_file: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        keys = (self.admin_env is not None) + (self.admin_file is not None)
+        if keys != (self.project is not None):
+            raise ValueError(
+                "project goes with an administrator's key: admin_env (a variable's name) or admin_file (a path), and neither without it"
+            )
 
     def limits(self) -> Limits:
         """The tier's limits with the named ones over them.
@@ -78,8 +103,28 @@ class PoolSettings:
             UsageError: there is no such tier.
         """
         base = Limits() if self.tier is None else catalogue().tier(self.tier)
-        named = {field.name: getattr(self, field.name) for field in attrs.fields(Limits)}
-        return attrs.evolve(base, **{name: value for name, value in named.items() if value is not None})
+        return attrs.evolve(base, **self._named())
+
+    def sources(self) -> dict[str, str]:
+        """Where each of the limits came from, by resource: ``settings`` or ``tier ...``."""
+        named, limits = self._named(), self.limits()
+        return {
+            resource: "settings" if name in named else f"tier {self.tier}"
+            for resource, name in LIMITS.items()
+            if getattr(limits, name) is not None
+        }
+
+    def admin_secret(self, environ: Mapping[str, str]) -> Secret:
+        """The administrator's key of a pool that has one.
+
+        Raises:
+            UsageError: as in :meth:`KeySettings.secret`.
+        """
+        return _secret(f"the administrator's key of pool {self.name}", self.admin_env, self.admin_file, environ)
+
+    def _named(self) -> dict[str, Any]:
+        named = {name: getattr(self, name) for name in LIMITS.values()}
+        return {name: value for name, value in named.items() if value is not None}
 
 
 @attrs.frozen(kw_only=True)
@@ -103,17 +148,21 @@ class KeySettings:
         Raises:
             UsageError: the variable is not set, or the file cannot be read, is empty or open to others.
         """
-        if self.env is not None:
-            text = environ.get(self.env, "")
-            problem = f"the environment variable {self.env} is not set"
-        else:
-            text, problem = _key_file(self.file or "")
-        text = text.strip()
-        if not text:
-            raise UsageError(f"key {self.name}: {problem}")
-        if not text.isascii() or not text.isprintable() or " " in text:
-            raise UsageError(f"key {self.name}: what was found is no key: it holds spaces or unprintable characters")
-        return Secret(text)
+        return _secret(f"key {self.name}", self.env, self.file, environ)
+
+
+def _secret(whose: str, env: str | None, file: str | None, environ: Mapping[str, str]) -> Secret:
+    if env is not None:
+        text = environ.get(env, "")
+        problem = f"the environment variable {env} is not set"
+    else:
+        text, problem = _key_file(file or "")
+    text = text.strip()
+    if not text:
+        raise UsageError(f"{whose}: {problem}")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise UsageError(f"{whose}: what was found is no key: it holds spaces or unprintable characters")
+    return Secret(text)
 
 
 def _key_file(name: str) -> tuple[str, str]:

@@ -48,6 +48,8 @@ class PoolStatistics:
     last_at: float | None
     state: str
     """``ready``, or what keeps it from working."""
+    models: tuple[str, ...] = ()
+    """Patterns of the models that it is for; none is all."""
     known: tuple[Known, ...] = ()
     bound: Mapping[str, float] = attrs.field(factory=dict)
     """Seconds by what kept the next call from starting, the largest first."""

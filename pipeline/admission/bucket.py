@@ -65,24 +65,17 @@ class Bucket:
         """Sum of the costs in the log."""
         self._fit()
 
-    def change(self, now: float, *, limit: float | None = None, rate: float | None = None) -> None:
-        """From now on another limit, or another rate within it; what is overdue is paid off at the new rate."""
+    def change(self, now: float, rate: float) -> None:
+        """From now on another rate within the limit; what is overdue is paid off at the new rate."""
         before = self._second_cost
-        self.limit = self.limit if limit is None else limit
-        self.rate = self.rate if rate is None else rate
+        self.rate = rate
         self._fit()
         if self._due > now and before:
             self._due = now + (self._due - now) * self._second_cost / before
-        self.credit.limit = self.limit
 
     def drain(self, now: float) -> None:
         """Nothing may start ahead of the pace: what the server has let in before is not known here."""
         self._due = max(self._due, now + self._tolerance)
-
-    def forgive(self) -> None:
-        """Forget what was charged so far: the server itself said what fits from now on."""
-        self._log.clear()
-        self._total = 0.0
 
     def absorb(self, other: Bucket, now: float) -> None:
         """Take over what another bucket has charged: both stand for the same limit."""
@@ -158,13 +151,13 @@ class Bucket:
         self._forget(now)
         return self._total
 
-    def since(self, charge: Charge) -> float:
-        """What was charged after that."""
+    def used_after(self, at: float) -> float:
+        """What was charged after that moment, as far as the last minute goes back."""
         later = 0.0
-        for each in reversed(self._log):
-            if each.at <= charge.at:
+        for charge in reversed(self._log):
+            if charge.at <= at:
                 break
-            later += each.cost
+            later += charge.cost
         return later
 
     def usage(self, now: float) -> float:

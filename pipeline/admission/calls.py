@@ -12,7 +12,7 @@ from headrace.admission.last_good import LastGood, Patience
 
 FIRST = 16
 """Calls at once where nothing at all is known."""
-PATIENCE = Patience(hold_s=60.0, hold_calls=150, longest_calls=600, stand_s=10.0, stand_calls=10)
+PATIENCE = Patience(hold_s=60.0, hold_calls=150, longest_calls=300, stand_s=10.0, stand_calls=5, unit=1.0)
 
 ROUND_S = 2.0
 """A refusal comes back within so many seconds; a picture does not."""
@@ -38,8 +38,10 @@ class Calls:
     @property
     def most(self) -> float:
         """As many may be out."""
-        found = math.inf if self._found is None else math.floor(self._found.level)
-        return min(self._most, found, math.inf if self._start is None else self._start)
+        most = self._most
+        if self._found is not None:
+            most = min(most, math.floor(self._found.level))
+        return most if self._start is None else min(most, self._start)
 
     @property
     def learnt(self) -> int | None:
@@ -78,7 +80,7 @@ class Calls:
             # Of a burst that was too large those that are still out were let in.
             self.put(min(self.out, math.floor(self._found.level)), now)
             return True
-        return self._found.refused(sent_at, now)
+        return self._found.refused(sent_at, now, self.out)
 
     def put(self, most: int, now: float) -> None:
         """What an earlier run had found, or the server names."""

@@ -44,7 +44,9 @@ class Gate:
         self._queue = Queue()
         self._owners = Owners()
         self._timer = trio.CancelScope()
-        self._living = len(self.pools)
+        self._dead: set[Pool] = set()
+        self._died = False
+        """Whether a pool died since everybody was last looked at."""
         self._soon = self.pools[0] if self.pools else None
         """A pool that was near enough for whatever was ever asked for; most likely it still is."""
         self._largest = Cost(0, 0, 0)
@@ -67,9 +69,7 @@ class Gate:
         waiter = self._queue.join(cost)
         largest = self._largest
         if cost.images > largest.images or cost.tokens > largest.tokens or cost.requests > largest.requests:
-            self._largest = Cost(
-                max(cost.images, largest.images), max(cost.tokens, largest.tokens), max(cost.requests, largest.requests)
-            )
+            self._largest = Cost(max(cost.images, largest.images), max(cost.tokens, largest.tokens), max(cost.requests, largest.requests))
         try:
             self._settle()
             await waiter.woken.wait()
@@ -98,7 +98,9 @@ class Gate:
         merged = self._owners.merged(pool, self.pools, trio.current_time())
         if merged is not None:
             self.pools = tuple(each for each in self.pools if each is not merged)
-            self._living -= merged.alive
+        if not pool.alive and pool not in self._dead:
+            self._dead.add(pool)
+            self._died = True
         self._settle((pool,))
 
     def statistics(self) -> tuple[PoolStatistics, ...]:
@@ -146,8 +148,7 @@ class Gate:
         """Tell everybody who waits in vain why; returns whether there was somebody."""
         if not self._queue.models:
             return False
-        living = sum(pool.alive for pool in self.pools)
-        died, self._living = living != self._living, living
+        died, self._died = self._died, False
         patience_s = self._patience_s
         # The queue may be long: nobody is looked at while some pool is near enough for whatever was ever asked for.
         if not died and self._is_soon(now + patience_s, now):
@@ -174,7 +175,7 @@ class Gate:
             return ledger.BENCHED
         if pool.closed_until > now:
             return ledger.FAILING if pool.failing else ledger.PAUSED
-        if self._queue.wanted(pool):
+        if self._queue.models and self._queue.wanted(pool):
             binding = pool.meters.binding()
             return f"{binding}/min" if pool.has_room and binding != ledger.CALLS else "calls at once"
         return ledger.MIX if self._queue.models else self.idle()

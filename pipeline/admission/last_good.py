@@ -10,10 +10,11 @@ import math
 
 import attrs
 
-CUT = 0.9
-"""What was good once and is refused now is cut by a tenth: others use some of it, or there is less."""
+MOST_CUT, LEAST_CUT = 0.5, 0.95
+"""What was good once and is refused now is cut to what gets through, within these."""
 FIRST_STEP = 0.05
 """The first trial is for so much more; each that stands doubles the step."""
+LAST_STEP = 0.5
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +29,8 @@ class Patience:
     stand_s: float
     stand_calls: int
     """Between two steps of one search."""
+    unit: float = 0.0
+    """The least step: calls at once are counted in whole ones."""
 
 
 class LastGood:
@@ -43,7 +46,7 @@ class LastGood:
         self.level = level
         self.most = most
         """No trial goes above this."""
-        self._good = level
+        self._good = self._held = level
         self._patience = patience
         self._least = least
         self._changed_at = float("-inf")
@@ -53,25 +56,37 @@ class LastGood:
         self._needed = 0
         self._searching = False
 
+    @property
+    def trying(self) -> bool:
+        """Whether the level is above what is known to be good."""
+        return self.level > self._good
+
     def put(self, level: float, now: float) -> None:
         """Somebody who knows said what the level is."""
         self.level = self._good = max(self._least, level)
         self._hold(now)
 
-    def refused(self, sent_at: float, now: float, floor: float = 0.0) -> bool:
+    def refused(self, sent_at: float, now: float, through: float = 0.0) -> bool:
         """A call that was sent then was refused; returns whether the level was cut: once a round trip.
 
-        ``floor`` is what is known to get through all the same.
+        ``through`` is what is known to get through all the same.
         """
         if sent_at < self._changed_at and sent_at < self._raised_at:
             return False
-        if self.level > self._good and sent_at >= self._raised_at:
-            self.level = self._good
-            self._needed = min(self._patience.longest_calls, 2 * max(self._needed, self._patience.hold_calls // 2))
+        if self.trying:
+            # What was stored up lets a search go too far: what stood before it, and what gets through, are surer.
+            self.fall(min(self._good, max(self._held, through)), now)
         else:
-            self.level = self._good = max(self._least, min(self._good, max(CUT * self._good, floor)))
-        self._hold(now)
+            cut = min(max(through, MOST_CUT * self.level), LEAST_CUT * self.level)
+            self.level = self._good = max(self._least, cut)
+            self._hold(now)
         return True
+
+    def fall(self, level: float, now: float) -> None:
+        """What was tried was too much, and this is known to be good: it is held for longer than the last time."""
+        self.level = self._good = max(self._least, level)
+        self._needed = min(self._patience.longest_calls, 2 * max(self._needed, self._patience.hold_calls // 2))
+        self._hold(now)
 
     def used(self, now: float) -> bool:
         """A call was sent that needed all of the level; returns whether the level went up for the next."""
@@ -81,13 +96,13 @@ class LastGood:
         if self.level >= self.most or lasting_s < wait_s or self._calls < max(calls, patience.stand_calls):
             return False
         self._good = self.level
-        self.level = min(self.most, self.level * (1 + self._step))
-        self._step = min(1.0, 2 * self._step)
+        self.level = min(self.most, max(self.level + self._patience.unit, self.level * (1 + self._step)))
+        self._step = min(LAST_STEP, 2 * self._step)
         self._changed_at = self._raised_at = now
         self._calls, self._searching = 0, True
         return True
 
     def _hold(self, now: float) -> None:
-        self._changed_at, self._raised_at = now, float("inf")
+        self._changed_at, self._raised_at, self._held = now, float("inf"), self.level
         self._calls, self._searching, self._step = 0, False, FIRST_STEP
         self._needed = max(self._needed, self._patience.hold_calls)

@@ -12,6 +12,8 @@ CALLS = "calls at once"
 PAUSED = "a pause after a 429"
 FAILING = "its server's failures"
 BENCHED = "benched"
+NOTHING = "nothing to do"
+"""The input is at its end, or nobody has asked for anything: that is no constraint."""
 
 
 class Ledger:

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from headrace.admission.bucket import MINUTE_S, Bucket
+from headrace.admission.bucket import MINUTE_S, SMALL_LIMIT, Bucket
 from headrace.admission.last_good import LastGood, Patience
 from headrace.admission.memory import MeterMemory
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from headrace.admission.bucket import Charge
     from headrace.told import Level, Refusal
 
-RATE = Patience(hold_s=20.0, hold_calls=150, longest_calls=300, stand_s=5.0, stand_calls=10)
+RATE = Patience(hold_s=20.0, hold_calls=150, longest_calls=200, stand_s=5.0, stand_calls=10)
 LEAST_SHARE = 0.02
 NEARLY_ALL = 0.93
 """Who gets so much of a limit in and is refused all the same meets a server that counts by the second: less pace would only lose."""
 TELLING_S = 10.0
-"""What got through in less time than this says nothing about a rate."""
+TELLING_COST = 400.0
+"""What got through in less time says nothing about a rate, nor do fewer images where a minute has as many; a minute is always enough."""
 ENOUGH = 10
 """Of so much use a rate can be guessed."""
 SAME = 0.01
@@ -48,21 +49,21 @@ class Meter:
         """What the settings say."""
         self.offered: float | None = None
         """A larger limit that the server spoke of and that the settings forbid."""
-        self.bucket = Bucket(math.inf if limit is None else limit, spread)
+        # The exact log is for what the settings promise; of what is learnt only the pace follows, or each trial would have to wait a minute.
+        self.bucket = Bucket(limit if self.firm and limit is not None else math.inf, spread)
         self.pace = LastGood(math.inf, RATE, least=0.0)
         if limit is not None:
             self.pace = LastGood(limit, RATE, least=LEAST_SHARE * limit, most=limit if self.firm else math.inf)
+            self._follow(0.0)
         self._refused: deque[tuple[float, float]] = deque()
         self._first_at: float | None = None
+        self._overshot = False
+        """Whether a trial was refused, and nothing is known of what gets through since then."""
 
     @property
     def scale(self) -> float:
         """Part of the limit that is tried at present: 1 where nothing speaks against it."""
         return 1.0 if self.limit is None or math.isinf(self.pace.level) else self.pace.level / self.limit
-
-    def too_large(self, cost: float) -> bool:
-        """Whether a request of that cost can never start."""
-        return self.limit is not None and cost > self.bucket.limit
 
     def take(self, cost: float, now: float) -> Charge:
         """Book a request that starts now."""
@@ -88,9 +89,13 @@ class Meter:
         """A call was refused for this resource; returns whether something was learnt of it."""
         self.bucket.credit.close()
         self._refused.append((charge.at, charge.cost))
-        # A trial above what the server named is refused with the limit that is known: that is no news.
-        if refusal is not None and refusal.limit is not None and self.learn(refusal.limit, "refusal", now):
-            return True
+        if refusal is not None and refusal.limit is not None:
+            if self.learn(refusal.limit, "refusal", now):
+                return True
+            if self.limit is not None and self.pace.level > (1 + SAME) * self.limit:
+                self.pace.fall(self.limit, now)
+                self._follow(now)
+                return True
         through = self._through(now)
         if self.limit is None:
             # Of a few calls nothing can be guessed: the pause that follows a refusal has to do.
@@ -98,10 +103,16 @@ class Meter:
                 return False
             self._set(max(through, 1.0), "guess", now)
             return True
-        if through is None or through + 1.0 >= NEARLY_ALL * self.limit:
+        trying = self.pace.trying
+        if not trying and not self._overshot and (through is None or through + 1.0 >= NEARLY_ALL * max(self.limit, self.pace.level)):
             return False
-        cut = self.pace.refused(charge.at, now, through)
+        # Of a small limit a minute tells little: it is cut by little.
+        sure = trying or self._overshot or self.pace.level > SMALL_LIMIT
+        cut = self.pace.refused(charge.at, now, (through or 0.0) if sure else self.pace.level)
         if cut:
+            if trying:
+                # What got through so far was stored up; from now on it tells what there is.
+                self._first_at, self._overshot = now, True
             self._follow(now)
         return cut
 
@@ -110,7 +121,7 @@ class Meter:
         news = self.learn(level.limit, "header", now)
         if self.limit is None or abs(level.limit - self.limit) > SAME * self.limit:
             return news
-        since, used = self.bucket.since(charge), level.limit - level.remaining
+        since, used = self.bucket.used_after(charge.at), level.limit - level.remaining
         self.bucket.credit.told(remaining=level.remaining, reset_s=level.reset_s, used=charge.used, since=since, now=now)
         if level.remaining <= EMPTY * level.limit and charge.used < (1 - 2 * EMPTY) * used and self.pace.refused(charge.at, now):
             # Others have used what we have not: a refusal foreseen.
@@ -145,8 +156,6 @@ class Meter:
         self.limit, self.source = limit, source
         self.pace = LastGood(limit, RATE, least=LEAST_SHARE * limit, most=self.named if self.firm and self.named else math.inf)
         self.pace.put(limit, now)
-        # What was charged so far was under another rule; the server's own words, or its refusal, say what fits from now on.
-        self.bucket.forgive()
         self._refused.clear()
         self._first_at = now
         self._follow(now)
@@ -154,14 +163,16 @@ class Meter:
 
     def _follow(self, now: float) -> None:
         """Let the bucket follow what was learnt."""
-        limit = math.inf if self.limit is None else max(self.limit, self.pace.level)
-        self.bucket.change(now, limit=min(limit, self.pace.most), rate=self.pace.level)
+        self.bucket.change(now, self.pace.level)
+        self.bucket.credit.limit = math.inf if self.limit is None else self.limit
 
     def _through(self, now: float) -> float | None:
-        """What was let in, as a rate a minute over the last minute; None where that is too short a time to tell."""
+        """What was let in of late, as a rate a minute; None where that is too short a time to tell."""
         while self._refused and self._refused[0][0] <= now - MINUTE_S:
             self._refused.popleft()
-        span = min(MINUTE_S, now - (now if self._first_at is None else self._first_at))
+        longest = min(MINUTE_S, max(TELLING_S, TELLING_COST * MINUTE_S / max(self.pace.level, 1.0)))
+        span = min(longest, now - (now if self._first_at is None else self._first_at))
         if span < TELLING_S:
             return None
-        return (self.bucket.used(now) - sum(cost for _, cost in self._refused)) * MINUTE_S / span
+        self._overshot = False
+        return (self.bucket.used_after(now - span) - sum(cost for at, cost in self._refused if at > now - span)) * MINUTE_S / span

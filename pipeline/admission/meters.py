@@ -48,8 +48,8 @@ class Meters:
     def too_large(self, cost: Cost) -> tuple[str, float] | None:
         """The first limit that a request of that cost is larger than."""
         for resource, meter in self.by_name.items():
-            if meter.too_large(getattr(cost, resource)):
-                return resource, meter.bucket.limit
+            if meter.limit is not None and getattr(cost, resource) > meter.limit:
+                return resource, meter.limit
         return None
 
     def ready_at(self, now: float) -> float:
@@ -95,13 +95,17 @@ class Meters:
         """Part of the limit that the last minute used, of whichever is used most."""
         return max((meter.bucket.usage(now) for meter in self.by_name.values()), default=0.0)
 
-    def refused(self, refusal: Refusal | None, booking: Booking, now: float) -> None:
-        """A call was refused for its pace; where the answer does not say which limit it was, it was the one that is used most."""
+    def refused(self, refusal: Refusal | None, booking: Booking, now: float) -> bool:
+        """A call was refused for its pace; returns whether a rate is known now.
+
+        Where the answer does not say which limit it was, it was the one that is used most.
+        """
         if refusal is not None and refusal.resource is not None:
             meter = self.meter(refusal.resource)
         else:
             meter = max(self.by_name.values(), key=lambda meter: meter.bucket.usage(now), default=None) or self.meter(IMAGES)
         meter.refused(refusal, _charge(booking, meter.resource), now)
+        return meter.limit is not None
 
     def heard(self, level: Level, booking: Booking, now: float) -> None:
         """The headers of an answer tell of one limit."""

@@ -86,6 +86,11 @@ class Pool:
         """Whether any call can ever go out again."""
         return self.benched is None and any(key.benched is None for key in self.keys)
 
+    @property
+    def sent(self) -> int:
+        """Calls so far."""
+        return self._sent
+
     def reasons(self) -> Iterator[str]:
         """Why it is not alive, in words."""
         if self.benched is not None:
@@ -141,7 +146,8 @@ class Pool:
         for resource, meter in self.meters.by_name.items():
             at = meter.bucket.earliest(wanted := getattr(cost, resource), now)
             fits = f"{wanted:,} more fit in {at - now:,.0f} s"
-            waits.append((at, f"pool {self.name} allows {meter.bucket.limit:,.0f} {resource} a minute, and {fits}"))
+            if meter.limit is not None:
+                waits.append((at, f"pool {self.name} allows {meter.limit:,.0f} {resource} a minute, and {fits}"))
         return max(waits, key=itemgetter(0))[1]
 
     def latest(self, now: float) -> float:
@@ -150,7 +156,8 @@ class Pool:
 
     def ready_at(self, now: float) -> float:
         """Before when no request can start, whatever its cost; cheap to ask, and :meth:`earliest` may say later."""
-        return max(self.closed_until, self.meters.ready_at(now))
+        closed_until, ready_at = self.closed_until, self.meters.ready_at(now)
+        return ready_at if ready_at > closed_until else closed_until
 
     def earliest(self, cost: Cost, now: float) -> float:
         """When a request of that cost may start, in a pool that has room and whose limits are not below the cost."""
@@ -232,6 +239,7 @@ class Pool:
             name=self.name,
             limits=self.limits,
             keys=tuple(key.name for key in self.keys),
+            models=self.models,
             admitted=dict(self._admitted),
             in_flight=self.calls.out,
             busy_s=self._busy_s,
@@ -287,6 +295,8 @@ class Pool:
     def recall(self, memory: PoolMemory, age_s: float, now: float) -> None:
         """Start with what a run knew that ended ``age_s`` ago."""
         self.meters.recall(memory.meters, age_s, now)
+        if any(meter.limit is not None for meter in self.meters.by_name.values()):
+            self.calls.paced()
         if memory.calls is not None:
             self.calls.put(memory.calls, now)
 
@@ -298,8 +308,10 @@ class Pool:
             if self.calls.out and problem.retry_after_s is None:
                 return  # the next one starts when one of those that are out comes back
         elif problem.kind is Kind.RATE_LIMITED:
-            self.meters.refused(refusal, booking, now)
-            self.calls.paced()
+            if self.meters.refused(refusal, booking, now):
+                self.calls.paced()
+            else:
+                self.calls.refused(booking.at, now)  # nothing is known of any rate: it may as well have been too many at once
         self._refusals.refused(problem.message, problem.retry_after_s, now)
         self.benched = self.benched or self._refusals.hopeless(now)
 

@@ -59,8 +59,8 @@ class Queue:
         return tuple(self._lanes)
 
     def wanted(self, pool: Pool) -> bool:
-        """Whether somebody waits for a model that the pool is for."""
-        return any(map(pool.serves, self._lanes))
+        """Whether somebody of those who wait wants a model that the pool is for."""
+        return not pool.models or any(map(pool.serves, self._lanes))
 
     def join(self, cost: Cost) -> Waiter:
         """Wait from now on."""
@@ -79,10 +79,13 @@ class Queue:
         """Book whatever can start now; returns who got what, and when the next can start if nothing else changes."""
         if not self._lanes:
             return [], math.inf
-        room = [pool for pool in pools if pool.has_room and self.wanted(pool)]
-        times = {pool: pool.ready_at(now) for pool in room}
-        ready = [pool for pool in room if times[pool] <= now]
-        wake_at = min((at for at in times.values() if at > now), default=math.inf)
+        ready, wake_at = [], math.inf
+        for pool in pools:
+            if pool.has_room and self.wanted(pool):
+                if (at := pool.ready_at(now)) <= now:
+                    ready.append(pool)
+                elif at < wake_at:
+                    wake_at = at
         if not ready:
             return [], wake_at
         granted: list[Grant] = []
