@@ -23,6 +23,8 @@ SHARE = 0.99
 """Part of the limit that is aimed at: what delays on the way compress is then still within it."""
 TOLERANCE_S = 1.0
 """So much of the rate may start at once after a pause; it also makes up for late wake-ups."""
+START_S = 0.5
+"""So much of the rate may start at once at the start."""
 SMALL_LIMIT = 60.0
 """Up to so many a minute one refusal costs more than a margin: no tolerance, and a second between two minutes."""
 SMALL_GUARD_S = 1.0
@@ -128,8 +130,8 @@ class Bucket:
             self._largest = cost
             self._fit()
         if self._fresh:
-            # A burst at the start would be more in the first minute than a server that counts by the last one lets in by the second.
-            self._fresh, self._due = False, max(self._due, now + self._tolerance)
+            # All of the tolerance at the start would be more than the margin of a minute, which some servers count on into the next.
+            self._fresh, self._due = False, max(self._due, now + max(0.0, self._tolerance - START_S))
         if not on_credit:
             self._due = max(self._due, now) + cost * self._second_cost
         self._forget(now)
