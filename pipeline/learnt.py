@@ -118,7 +118,7 @@ class LearntFile:
             with path.open("rb") as file:
                 data = file.read(_MOST_BYTES + 1)
         except FileNotFoundError:
-            return {"version": _VERSION}
+            return {"version": _VERSION, "entries": []}
         if len(data) > _MOST_BYTES:
             raise ValueError(f"it is larger than {_MOST_BYTES:,} bytes")
         return json.loads(data, parse_constant=_refuse)

@@ -81,9 +81,9 @@ class Bucket:
 
     def absorb(self, other: Bucket, now: float) -> None:
         """Take over what another bucket has charged: both stand for the same limit."""
-        self._log = deque(sorted([*self._log, *other._log], key=lambda charge: charge.at))  # noqa: SLF001 - of this class
-        self._total += other._total  # noqa: SLF001 - of this class
-        self._due = max(self._due, other._due, now + self._tolerance)  # noqa: SLF001 - of this class
+        self._log = deque(sorted([*self._log, *other._log], key=lambda charge: charge.at))
+        self._total += other._total
+        self._due = max(self._due, other._due, now + self._tolerance)
 
     def prime(self, charges: Iterable[tuple[float, float]]) -> None:
         """Enter what was charged before this run: times on this run's clock, so before its start, and costs."""

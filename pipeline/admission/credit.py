@@ -1,7 +1,7 @@
 """What the server itself said it would take at once: a full bucket is opened on its word alone. Pure.
 
 A minute's limit at once halves a job of two minutes where the server counts by a full bucket, and is refused by the hundred where it
-counts by the second. Which of them it is only its headers prove: at least half of the limit remains, and so much as its client has not used.
+counts by the second. Which of them it is only its headers prove: half of the limit remains or more, and all that its client has not used.
 """
 
 from __future__ import annotations

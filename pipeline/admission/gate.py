@@ -176,6 +176,6 @@ class Gate:
         if pool.closed_until > now:
             return ledger.FAILING if pool.failing else ledger.PAUSED
         if self._queue.models and self._queue.wanted(pool):
-            binding = pool.meters.binding()
+            binding = pool.meters.binding(now)
             return f"{binding}/min" if pool.has_room and binding != ledger.CALLS else "calls at once"
         return ledger.MIX if self._queue.models else self.idle()

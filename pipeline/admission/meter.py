@@ -49,7 +49,7 @@ class Meter:
         """What the settings say."""
         self.offered: float | None = None
         """A larger limit that the server spoke of and that the settings forbid."""
-        # The exact log is for what the settings promise; of what is learnt only the pace follows, or each trial would have to wait a minute.
+        # The exact log is for what the settings promise; what is learnt is only paced, or each trial would have to wait a minute.
         self.bucket = Bucket(limit if self.firm and limit is not None else math.inf, spread)
         self.pace = LastGood(math.inf, RATE, least=0.0)
         if limit is not None:

@@ -33,6 +33,8 @@ class Meters:
     def __init__(self, limits: Limits, *, exceed: bool, sources: Mapping[str, str]) -> None:
         self._exceed = exceed
         self._sources = sources
+        self._last = dict.fromkeys(RESOURCES, 1.0)
+        """What the last request took."""
         named = {name: limit for name in RESOURCES if (limit := getattr(limits, f"{name}_per_minute")) is not None}
         self.by_name = {name: self._new(name, limit) for name, limit in named.items()}
         self.nothing_known = not named and limits.max_concurrency is None
@@ -78,12 +80,18 @@ class Meters:
         """When a request may start at the latest if it is the next, of whatever cost that fits."""
         return max((meter.bucket.latest(now) for meter in self.by_name.values()), default=now)
 
-    def binding(self) -> str:
-        """The resource that the next request waits for longest, as far as the pace goes; calls at once where none is known."""
-        return max(self.by_name, key=lambda name: self.by_name[name].bucket.ready, default=CALLS)
+    def binding(self, now: float) -> str:
+        """The resource that a request like the last one waits for longest; calls at once where none is known."""
+
+        def start(name: str) -> tuple[float, float]:
+            bucket = self.by_name[name].bucket
+            return bucket.earliest(self._last[name], now), bucket.ready
+
+        return max(self.by_name, key=start, default=CALLS)
 
     def take(self, cost: Cost, now: float) -> dict[str, Charge]:
         """Book a request that starts now."""
+        self._last = {name: getattr(cost, name) for name in RESOURCES}
         return {name: meter.take(getattr(cost, name), now) for name, meter in self.by_name.items()}
 
     def correct(self, booking: Booking, resource: str, amount: float) -> None:

@@ -157,7 +157,7 @@ class Pool:
     def ready_at(self, now: float) -> float:
         """Before when no request can start, whatever its cost; cheap to ask, and :meth:`earliest` may say later."""
         closed_until, ready_at = self.closed_until, self.meters.ready_at(now)
-        return ready_at if ready_at > closed_until else closed_until
+        return max(closed_until, ready_at)
 
     def earliest(self, cost: Cost, now: float) -> float:
         """When a request of that cost may start, in a pool that has room and whose limits are not below the cost."""

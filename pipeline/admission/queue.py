@@ -77,8 +77,24 @@ class Queue:
 
     def assign(self, pools: Sequence[Pool], now: float) -> tuple[list[Grant], float]:
         """Book whatever can start now; returns who got what, and when the next can start if nothing else changes."""
-        if not self._lanes:
-            return [], math.inf
+        ready, wake_at = self._ready(pools, now) if self._lanes else ([], math.inf)
+        granted: list[Grant] = []
+        kept: dict[Pool, tuple[Cost, float]] = {}
+        for waiter in self._in_order(ready, kept):
+            best, at = _best(waiter.cost, ready, kept, now)
+            if best is None:
+                wake_at = min(wake_at, at)
+                continue
+            granted.append((waiter, best, best.take(waiter.cost, now)))
+            if not best.has_room:
+                ready.remove(best)
+            elif (next_at := best.ready_at(now)) > now:
+                ready.remove(best)
+                wake_at = min(wake_at, next_at)
+        return granted, wake_at
+
+    def _ready(self, pools: Sequence[Pool], now: float) -> tuple[list[Pool], float]:
+        """Pools that could start a call for somebody now, and when the first of the others can."""
         ready, wake_at = [], math.inf
         for pool in pools:
             if pool.has_room and self.wanted(pool):
@@ -86,35 +102,18 @@ class Queue:
                     ready.append(pool)
                 elif at < wake_at:
                     wake_at = at
-        if not ready:
-            return [], wake_at
-        granted: list[Grant] = []
-        kept: dict[Pool, tuple[Cost, float]] = {}
-        for waiter in self._in_order(ready, kept):
-            pool, at = _best(waiter.cost, ready, kept, now)
-            if pool is None:
-                wake_at = min(wake_at, at)
-                continue
-            granted.append((waiter, pool, pool.take(waiter.cost, now)))
-            if not pool.has_room:
-                ready.remove(pool)
-            elif (next_at := pool.ready_at(now)) > now:
-                ready.remove(pool)
-                wake_at = min(wake_at, next_at)
-            if not ready:
-                break
-        return granted, wake_at
+        return ready, wake_at
 
     def _in_order(self, ready: list[Pool], kept: dict[Pool, tuple[Cost, float]]) -> Iterator[Waiter]:
         """By arrival, over the lanes that a ready pool is for; of a lane that cannot go on the rest is left out."""
-        heads = []
+        heads: list[tuple[int, Waiter, Iterator[Waiter]]] = []
         for lane in self._lanes.values():
             waiters = iter(lane.values())
             first = next(waiters)
             heads.append((first.number, first, waiters))
         heapq.heapify(heads)
         passed = dict.fromkeys(self._lanes, 0)
-        while heads:
+        while heads and ready:
             _, waiter, waiters = heads[0]
             model, before = waiter.cost.model, len(ready)
             if any(pool.serves(model) for pool in ready):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.admission.bucket import Bucket, Charge
+from headrace.admission.bucket import SHARE, START_S, TOLERANCE_S, Bucket, Charge
 
 LIMITS = (1, 5, 60, 61, 300, 5_000, 100_000)
 
@@ -111,14 +111,29 @@ def test_costs_that_are_large_against_the_limit_leave_at_most_a_tenth_of_it_unus
     assert busiest_minute(started) <= 50_000
 
 
-def test_a_fresh_client_of_a_large_limit_may_start_one_second_of_the_rate_at_once() -> None:
-    bucket = Bucket(300)
-    at_once = 0
-    while bucket.earliest(1, 7.0) == 7.0:
-        bucket.take(1, 7.0)
-        at_once += 1
-    assert at_once == 5
-    assert bucket.earliest(1, 7.0) == pytest.approx(7.0 + 5 / (300 * 0.99 / 60) - 1.0)
+def at_once(bucket: Bucket, now: float) -> int:
+    """How many requests of one start then."""
+    number = 0
+    while bucket.earliest(1, now) == now:
+        bucket.take(1, now)
+        number += 1
+    return number
+
+
+@pytest.mark.parametrize("limit", [300, 5_000])
+def test_a_fresh_client_starts_at_its_pace_and_with_a_small_part_of_the_burst_that_a_pause_saves_up(limit: int) -> None:
+    bucket = Bucket(limit)
+    assert at_once(bucket, 7.0) == 1 + int(START_S * limit * SHARE / 60)
+    assert START_S < TOLERANCE_S
+    assert at_once(bucket, 600.0) == 1 + int(TOLERANCE_S * limit * SHARE / 60)
+
+
+@pytest.mark.parametrize("limit", [300, 5_000])
+@pytest.mark.parametrize("spread", [1.5, 6.0])
+def test_the_first_minute_holds_no_more_than_the_pace_and_that_small_part(limit: int, spread: float) -> None:
+    bucket = Bucket(limit, spread)
+    started = saturate(bucket, [1], 60)
+    assert 0.98 * limit <= len(started) <= limit * SHARE * (60 + START_S) / 60 + 2
 
 
 def test_a_small_limit_is_spaced_from_the_first_request_on() -> None:
@@ -129,12 +144,20 @@ def test_a_small_limit_is_spaced_from_the_first_request_on() -> None:
 
 def test_a_pause_saves_up_no_more_than_the_tolerance() -> None:
     bucket = Bucket(300)
-    bucket.take(1, 0.0)
-    at_once = 0
-    while bucket.earliest(1, 600.0) == 600.0:
-        bucket.take(1, 600.0)
-        at_once += 1
-    assert at_once == 5
+    at_once(bucket, 0.0)
+    assert at_once(bucket, 600.0) == 5
+    assert bucket.earliest(1, 600.0) == pytest.approx(600.0 + 5 / (300 * SHARE / 60) - TOLERANCE_S)
+
+
+@pytest.mark.parametrize("spread", [1.5, 6.0])
+def test_where_requests_are_large_a_pause_saves_up_so_many_times_the_largest(spread: float) -> None:
+    bucket = Bucket(60_000, spread)
+    bucket.take(4_000, 0.0)
+    started, now = 0, 600.0
+    while bucket.earliest(200, now) == now:
+        bucket.take(200, now)
+        started += 200
+    assert started == pytest.approx(4_000 * spread, abs=200)
 
 
 def test_a_cost_as_large_as_the_limit_waits_for_an_empty_minute() -> None:
@@ -151,18 +174,20 @@ def test_a_cost_as_large_as_the_limit_waits_for_an_empty_minute() -> None:
 def test_a_correction_downward_gives_the_room_back() -> None:
     bucket = Bucket(6_000)
     _, _, charge = [bucket.take(990, 0.0) for _ in range(3)]
-    # Ten seconds of rate each, and a tolerance of one and a half of the largest.
-    assert bucket.earliest(1, 0.0) == pytest.approx(15.0)
+    # Ten seconds of rate each.
+    before = bucket.earliest(1, 0.0)
+    assert before == pytest.approx(30.0 - START_S)
     bucket.correct(charge, 297)
-    assert bucket.earliest(1, 0.0) == pytest.approx(8.0)
+    assert bucket.earliest(1, 0.0) == pytest.approx(before - 7.0)
     assert bucket.usage(0.0) == pytest.approx((2 * 990 + 297) / 6_000)
 
 
 def test_a_correction_upward_delays_what_comes_next() -> None:
     bucket = Bucket(6_000)
     charge = bucket.take(990, 0.0)
+    before = bucket.earliest(1, 0.0)
     bucket.correct(charge, 1_980)
-    assert bucket.earliest(1, 0.0) == pytest.approx(5.0)
+    assert bucket.earliest(1, 0.0) == pytest.approx(before + 10.0)
     assert bucket.usage(0.0) == pytest.approx(1_980 / 6_000)
 
 
@@ -192,3 +217,70 @@ def test_a_correction_of_a_forgotten_charge_does_not_touch_the_minute() -> None:
     assert bucket.usage(100.0) == pytest.approx(0.1)
     bucket.correct(old, 90.0)
     assert bucket.usage(100.0) == pytest.approx(0.1)
+
+
+def test_a_slower_rate_is_paid_off_at_once_and_the_limit_of_a_minute_stays_what_it_was() -> None:
+    bucket = Bucket(600)
+    bucket.take(60, 0.0)
+    overdue = bucket.earliest(1, 0.0) + bucket._tolerance
+    bucket.change(0.0, 300)
+    assert bucket.earliest(1, 0.0) + bucket._tolerance == pytest.approx(2 * overdue)
+    assert bucket.limit == 600
+    assert bucket.usage(0.0) == pytest.approx(60 / 300)
+
+
+def test_what_is_drained_starts_at_its_pace_after_any_pause() -> None:
+    bucket = Bucket(300)
+    bucket.take(1, 0.0)
+    bucket.drain(600.0)
+    assert at_once(bucket, 600.0) == 1
+
+
+def test_two_buckets_of_one_limit_hold_no_minute_above_it_once_they_are_one() -> None:
+    bucket, other = Bucket(300), Bucket(300)
+    started = [*saturate(bucket, [1], 20), *saturate(other, [1], 20)]
+    now = 20.0
+    bucket.absorb(other, now)
+    assert bucket.used(now) == len(started)
+    for _ in range(300):
+        now = bucket.earliest(1, now)
+        bucket.take(1, now)
+        started.append((now, 1))
+    assert busiest_minute(sorted(started)) <= 300
+
+
+def test_what_was_charged_of_a_bucket_that_is_no_more_can_still_be_corrected() -> None:
+    bucket, other = Bucket(300), Bucket(300)
+    charge = other.take(100, 0.0)
+    bucket.absorb(other, 1.0)
+    bucket.correct(charge, 0.0)
+    assert bucket.used(1.0) == 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    limit=st.sampled_from(LIMITS),
+    before=st.lists(st.tuples(st.floats(0, 59), st.floats(0, 0.3)), max_size=30),
+    steps=st.lists(st.tuples(st.floats(0, 3), st.floats(0, 0.3)), max_size=40),
+)
+def test_no_minute_across_a_restart_holds_more_than_the_limit(
+    limit: int, before: list[tuple[float, float]], steps: list[tuple[float, float]]
+) -> None:
+    first, now = Bucket(limit), 0.0
+    started: list[tuple[float, float]] = []
+
+    def start(bucket: Bucket, share: float, at: float) -> float:
+        cost = max(1, round(share * limit))
+        at = bucket.earliest(cost, at)
+        bucket.take(cost, at)
+        started.append((at, cost))
+        return at
+
+    for gap, share in before:
+        now = start(first, share, now + gap / 10)
+    second = Bucket(limit)
+    second.prime(first.recent(now))
+    second.drain(now)
+    for gap, share in steps:
+        now = start(second, share, now + gap)
+    assert busiest_minute(started) <= limit

@@ -156,7 +156,9 @@ def test_what_an_earlier_run_found_is_where_this_one_starts() -> None:
 @given(
     named=st.one_of(st.none(), st.integers(1, 40)),
     slow_start=st.booleans(),
-    events=st.lists(st.tuples(st.sampled_from(["send", "send all", "served", "failed", "refused", "paced"]), st.floats(0, 20)), max_size=200),
+    events=st.lists(
+        st.tuples(st.sampled_from(["send", "send all", "served", "failed", "refused", "paced"]), st.floats(0, 20)), max_size=200
+    ),
 )
 def test_whatever_comes_back_at_least_one_may_go_out_and_never_more_than_named(
     named: int | None, events: list[tuple[str, float]], *, slow_start: bool

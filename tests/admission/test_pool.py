@@ -5,11 +5,14 @@ import math
 import attrs
 import pytest
 
-from headrace.admission.booking import Cost
+from headrace.admission.booking import Booking, Cost
+from headrace.admission.books import Known
+from headrace.admission.calls import FIRST
 from headrace.admission.key import Key
-from headrace.admission.pool import Pool
+from headrace.admission.pool import REMEMBERED, Pool
 from headrace.models import Limits
 from headrace.records import Kind, Problem, Usage
+from headrace.told import CALLS, Level, Refusal, Told
 
 ONE = Cost(images=1, tokens=100)
 
@@ -50,7 +53,7 @@ def test_a_released_request_leaves_the_books_as_they_were() -> None:
     studio.succeeded(studio.take(ONE, 0.0), None, 1.0)
     before = studio.statistics(1.0)
     booking = studio.take(Cost(images=4, tokens=1_000), 1.0)
-    studio.released(booking)
+    studio.released(booking, 1.0)
     assert attrs.evolve(studio.statistics(1.0), last_at=before.last_at) == before
     assert booking.key.in_flight == 0
 
@@ -196,17 +199,92 @@ def test_a_server_that_goes_on_refusing_without_a_wait_is_asked_less_and_less_of
     assert studio.earliest(ONE, now + 60) == pytest.approx(now + 60.01)
 
 
-def test_a_pool_without_limits_learns_how_many_calls_at_once_its_server_bears() -> None:
-    unlimited = pool()
-    bookings = [unlimited.take(ONE, 0.0) for _ in range(100)]
-    assert unlimited.has_room
-    for booking in bookings[:50]:
-        unlimited.failed(booking, problem(Kind.RATE_LIMITED, retry_after_s=2.0), 1.0)
-    assert not unlimited.has_room, "the burst counts as one refusal, and fifty are still out"
-    for booking in bookings[50:]:
-        unlimited.succeeded(booking, None, 2.0)
-    more = 0
-    while unlimited.has_room:
-        unlimited.take(ONE, 4.0)
-        more += 1
-    assert 50 <= more <= 52, "half of what it was, and one more for a round that went well"
+def filled(studio: Pool, now: float) -> list[Booking]:
+    """As many as it has room for."""
+    bookings = []
+    while studio.has_room:
+        bookings.append(studio.take(ONE, now))
+    return bookings
+
+
+def test_a_pool_without_limits_finds_how_many_calls_at_once_its_server_bears() -> None:
+    studio = pool()
+    bookings = filled(studio, 0.0)
+    assert len(bookings) == FIRST
+    for booking in bookings[:6]:
+        studio.failed(booking, problem(Kind.SLOW_DOWN), 1.0)
+    assert not studio.has_room, "those that were let in are what it bears"
+    for booking in bookings[6:]:
+        studio.succeeded(booking, None, 2.0)
+    assert len(filled(studio, 4.0)) == FIRST - 6
+
+
+def test_too_many_at_once_cuts_the_calls_and_pauses_nothing_while_others_are_out() -> None:
+    studio = pool(max_concurrency=4)
+    first, *others = filled(studio, 0.0)
+    studio.failed(first, problem(Kind.SLOW_DOWN), 1.0)
+    assert studio.statistics(1.0).state == "ready"
+    assert not studio.has_room
+    studio.succeeded(others[0], None, 5.0)
+    assert studio.has_room
+    assert studio.earliest(ONE, 5.0) == 5.0
+
+
+def test_too_many_at_once_pauses_where_nothing_else_is_out_or_the_server_asks_for_a_wait() -> None:
+    alone, asked = pool(max_concurrency=4), pool(max_concurrency=4)
+    alone.failed(alone.take(ONE, 0.0), problem(Kind.SLOW_DOWN), 0.0)
+    assert alone.earliest(ONE, 0.0) == 1.0
+    first, *_ = filled(asked, 0.0)
+    asked.failed(first, problem(Kind.SLOW_DOWN, 7.0), 0.0)
+    assert asked.earliest(ONE, 0.0) == 7.0
+
+
+def test_a_refusal_that_names_calls_at_once_is_one_whatever_its_code() -> None:
+    studio = pool(images_per_minute=300)
+    bookings = [studio.take(ONE, 0.0) for _ in range(8)]
+    studio.failed(bookings.pop(), problem(Kind.RATE_LIMITED), 1.0, Told(refusal=Refusal(resource=CALLS)))
+    known = {each.resource: each.limit for each in studio.statistics(1.0).known}
+    assert known == {"images": 300, CALLS: 7}
+
+
+def test_once_a_rate_is_known_it_bounds_the_calls_instead_of_the_slow_start() -> None:
+    refused, heard = pool(), pool()
+    first, *_ = filled(refused, 0.0)
+    refused.failed(first, problem(Kind.RATE_LIMITED, 1.0), 0.5, Told(refusal=Refusal(resource="images", limit=6_000)))
+    first, *_ = filled(heard, 0.0)
+    heard.succeeded(first, None, 0.5, Told(levels=(Level(resource="images", limit=6_000, remaining=5_000, reset_s=10.0),)))
+    for studio in (refused, heard):
+        now = 2.0
+        for _ in range(5 * FIRST):
+            assert studio.has_room
+            now = studio.earliest(ONE, now)
+            studio.take(ONE, now)
+
+
+def test_it_is_for_the_models_that_its_patterns_name_and_for_all_where_there_are_none() -> None:
+    some = Pool("some", Limits(), [Key("k")], models=("gpt-image-2.5-*", "dall-e-3"))
+    names = ("gpt-image-2.5-flare", "dall-e-3", "gpt-image-2", "gpt-image-2.5", "")
+    assert [some.serves(name) for name in names] == [True, True, False, False, False]
+    assert all(pool().serves(name) for name in names)
+    assert not some.fits(Cost(images=1, tokens=1, model="gpt-image-2"))
+
+
+def test_the_books_say_of_each_limit_where_it_came_from_and_what_the_server_offers() -> None:
+    studio = Pool("p", Limits(images_per_minute=50, max_concurrency=9), [Key("k")], sources={"images": "tier 3", CALLS: "admin"})
+    told = Told(levels=(Level(resource="images", limit=250, remaining=249), Level(resource="tokens", limit=9_000, remaining=8_000)))
+    studio.succeeded(studio.take(ONE, 0.0), None, 1.0, told)
+    assert studio.statistics(1.0).known == (
+        Known(resource="images", limit=50, source="tier 3", offered=250),
+        Known(resource="tokens", limit=9_000, source="header"),
+        Known(resource=CALLS, limit=9, source="admin"),
+    )
+
+
+def test_the_books_keep_the_last_words_of_refusals_and_whose_limits_they_are() -> None:
+    studio = pool(images_per_minute=6_000)
+    for n in range(REMEMBERED + 2):
+        told = Told(organisation="org-1", project="proj_2", refusal=Refusal(resource="images", owner="project proj_2"))
+        studio.failed(studio.take(ONE, float(n)), Problem(kind=Kind.RATE_LIMITED, message=f"no. {n}"), float(n), told)
+    books = studio.statistics(9.0)
+    assert books.refusals == tuple(f"no. {n}" for n in range(2, REMEMBERED + 2))
+    assert books.owners == ("org-1/proj_2", "project proj_2")
