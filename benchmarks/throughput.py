@@ -112,7 +112,7 @@ async def _headrace(url: str, folder: str, prompts: int, at_once: int, out: str,
     )
     async with open_race(settings, environ={"BENCH_KEY": "sk-bench"}) as race:
         path = Path(folder) / out / "lines.jsonl"
-        writer = LineWriter(path, race.primary.gate.changed)
+        writer = LineWriter(path, lambda: None)  # a failure is raised at the end
         file = None if race.journal is None else output_file(race.journal, path, writer.handle, "benchmark")
         writer.start(file, race.disk)
         started = _clocks()
@@ -123,6 +123,8 @@ async def _headrace(url: str, folder: str, prompts: int, at_once: int, out: str,
             await race.journal.writer.durable()
         measured = _since(started)
         writer.close()
+    if writer.error is not None:
+        raise writer.error
     if statuses != {"ok"}:
         raise SystemExit(f"not every prompt was answered: {statuses}")
     return measured

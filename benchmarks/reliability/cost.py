@@ -86,7 +86,7 @@ async def _line(url: str, folder: str, prompts: int, journal: bool) -> float:
     )
     async with open_race(settings, environ={"BENCH_KEY": "sk-bench"}) as race:
         path = Path(folder, "lines.jsonl")
-        writer = LineWriter(path, race.primary.gate.changed)
+        writer = LineWriter(path, lambda: None)  # a failure is raised at the end
         file = None if race.journal is None else output_file(race.journal, path, writer.handle, "benchmark")
         writer.start(file, race.disk)
         began = time.perf_counter()
@@ -98,6 +98,8 @@ async def _line(url: str, folder: str, prompts: int, journal: bool) -> float:
         wall_s = time.perf_counter() - began
     # Behind the journal, which has its last lines synced.
     writer.close()
+    if writer.error is not None:
+        raise writer.error
     if statuses != {Status.OK}:
         raise RuntimeError(f"not every prompt was answered: {statuses}")
     return wall_s

@@ -15,6 +15,12 @@ _LEAST = 2.0
 _MINUTE_S = 60.0
 
 
+def refills(limit: float, remaining: float, reset_s: float | None) -> bool:
+    """Whether what a server tells of a limit fits a bucket of a minute that refills all the time, and no window of whatever length."""
+    missing_s = (limit - remaining) * _MINUTE_S / limit
+    return reset_s is not None and abs(reset_s - missing_s) <= max(1.0, SLACK * missing_s)
+
+
 class Credit:
     """What may start ahead of the pace; nothing until the server has proved it, and nothing for good once it refused a call."""
 
@@ -38,8 +44,7 @@ class Credit:
         slack = max(_LEAST, SLACK * self.limit)
         if self._closed or remaining < max(ENOUGH * self.limit, self.limit - used - slack):
             return
-        missing_s = (self.limit - remaining) * _MINUTE_S / self.limit
-        self._refills = reset_s is not None and abs(reset_s - missing_s) <= max(1.0, SLACK * missing_s)
+        self._refills = refills(self.limit, remaining, reset_s)
         self._left, self._at = max(0.0, SHARE * remaining - since), now
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from headrace.admission.bucket import MINUTE_S, SMALL_LIMIT, Bucket
+from headrace.admission.credit import refills
 from headrace.admission.last_good import LastGood, Patience
 from headrace.admission.memory import MeterMemory
 
@@ -27,6 +28,7 @@ SAME = 0.01
 """Limits that differ by less are the same: the server rounds."""
 EMPTY = 0.05
 """So little left of a limit is a refusal foreseen, where this client has not used the rest."""
+FOREIGN = 0.9
 
 
 class Meter:
@@ -121,9 +123,10 @@ class Meter:
         news = self.learn(level.limit, "header", now)
         if self.limit is None or abs(level.limit - self.limit) > SAME * self.limit:
             return news
-        since, used = self.bucket.used_after(charge.at), level.limit - level.remaining
+        since = self.bucket.used_after(charge.at)
         self.bucket.credit.told(remaining=level.remaining, reset_s=level.reset_s, used=charge.used, since=since, now=now)
-        if level.remaining <= EMPTY * level.limit and charge.used < (1 - 2 * EMPTY) * used and self.pace.refused(charge.at, now):
+        empty = level.remaining <= EMPTY * level.limit and refills(level.limit, level.remaining, level.reset_s)
+        if empty and charge.used < FOREIGN * (level.limit - level.remaining) and self.pace.refused(charge.at, now):
             # Others have used what we have not: a refusal foreseen.
             self._follow(now)
             return True

@@ -10,6 +10,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+import attrs
+
 from headrace.provider.failures import error_object, problem_of
 from headrace.records import Kind
 from headrace.text import clean
@@ -68,9 +70,14 @@ def told_of(reply: Reply) -> Told:
         organisation=_named(reply.headers.get("openai-organization")) or _found(_ORGANISATION, message),
         project=_named(reply.headers.get("openai-project")) or _found(_PROJECT, message),
         family=_found(_FAMILY, message),
-        refusal=_refusal(error, message) if refused else None,
+        refusal=attrs.evolve(_refusal(error, message), owner=_owner(message)) if refused else None,
         levels=tuple(_levels(reply.headers)),
     )
+
+
+def _owner(message: str) -> str | None:
+    # A refusal that names a project is for a limit of that project, however many the organisation has.
+    return _found(_PROJECT, message) or _found(_ORGANISATION, message)
 
 
 def _refusal(error: Mapping[str, object], message: str) -> Refusal:

@@ -5,6 +5,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +41,7 @@ def refusal(resource: str | None, limit: float | None = None, used: float | None
 @pytest.mark.parametrize(
     ("message", "kind", "expected"),
     [
-        (SHARED, "input-images", refusal(IMAGES, 5, 5, 1)),
+        (SHARED, "input-images", attrs.evolve(refusal(IMAGES, 5, 5, 1), owner="org-Ab9_x")),
         ("on input-images per min: Limit 250, Used 250, Requested 1. Please try again in 240ms.", None, refusal(IMAGES, 250, 250, 1)),
         ("on images per minute: Limit 4,000, Used 3,999, Requested 2.", None, refusal(IMAGES, 4000, 3999, 2)),
         ("on requests per min (RPM): Limit 500, Used 500, Requested 1. Please try again in 120ms.", None, refusal(REQUESTS, 500, 500, 1)),
@@ -119,7 +120,7 @@ def test_a_refusal_that_says_nothing_is_still_one(body: bytes) -> None:
 
 
 def test_a_refusal_that_is_no_json_is_read_as_text() -> None:
-    assert told_of(Reply(429, {}, SHARED.encode())).refusal == refusal(IMAGES, 5, 5, 1)
+    assert told_of(Reply(429, {}, SHARED.encode())).refusal == refused(SHARED, "input-images").refusal
 
 
 def test_who_shares_the_limit_is_in_the_text_where_no_header_says_it() -> None:
@@ -127,6 +128,13 @@ def test_who_shares_the_limit_is_in_the_text_where_no_header_says_it() -> None:
     assert (told.organisation, told.project, told.family) == ("org-Ab9_x", "proj_1", "gpt-image")
     told = refused(SHARED, **{"openai-organization": "acme", "openai-project": "proj_9"})
     assert (told.organisation, told.project) == ("acme", "proj_9")
+
+
+@pytest.mark.parametrize(("told", "owner"), [(" on ", "org-Ab9_x"), (" in project proj_1 on ", "proj_1")])
+def test_a_refusal_is_for_a_limit_of_whom_it_names_whatever_the_headers_say(told: str, owner: str) -> None:
+    told_refusal = refused(SHARED.replace(" on ", told), **{"openai-organization": "acme", "openai-project": "proj_9"}).refusal
+    assert told_refusal is not None
+    assert told_refusal.owner == owner
 
 
 def test_a_picture_says_whose_it_is_and_is_no_refusal() -> None:

@@ -48,7 +48,7 @@ def test_good_lines_do_not_suffer_from_bad_ones(name: str, seed: int) -> None:
 
 
 def test_a_permit_that_leaks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Permit, "succeeded", lambda _permit, _usage: None)
+    monkeypatch.setattr(Permit, "succeeded", lambda _permit, _usage, _told: None)
     assert any("permits out" in each for seed in range(6) for each in http_fault("reset", seed))
 
 

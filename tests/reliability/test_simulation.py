@@ -109,6 +109,7 @@ def test_the_door_notices_a_client_that_does_not_keep_its_limits(tmp_path: Path,
     ran(kept, 300)
     assert not list(kept.door.broken_limits())
     monkeypatch.setattr(Bucket, "earliest", lambda _bucket, _cost, now: now)
+    monkeypatch.setattr(Bucket, "ready", float("-inf"))
     ran(broken, 300)
     found = [re.sub(r" got [\d.]+ (\w+) .*", r" \1", each) for each in broken.door.broken_limits()]
     assert found == ["pool large images", "pool large tokens"]

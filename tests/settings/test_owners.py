@@ -7,7 +7,7 @@ import pytest
 
 from headrace.errors import UsageError
 from headrace.models import Limits
-from headrace.owners import real_owners, simulated_owners
+from headrace.owners import Owner, administered, real_owners, room, simulated_owners
 from headrace.settings import KeySettings, PoolSettings, Settings
 
 KEY = "sk-canary-0123456789"
@@ -91,3 +91,69 @@ def test_simulated_keys_are_all_different_whatever_their_names() -> None:
     owners = simulated_owners(pools, keys)
     secrets = [key.secret.reveal() for owner in owners for key in owner.keys]
     assert len(set(secrets)) == len(secrets) == 2
+
+
+def test_an_owner_has_everything_that_its_pool_says() -> None:
+    pool = PoolSettings(name="studio", models=("gpt-image-2*",), tier=3, exceed=True, project="proj_1", admin_env="C")
+    (owner,) = real_owners((pool,), (KeySettings(name="a", pool="studio", env="A"),), ENVIRON)
+    assert (owner.models, owner.exceed, owner.sources) == (("gpt-image-2*",), True, {"images": "tier 3", "tokens": "tier 3"})
+    assert owner.administrator is not None
+    assert (owner.administrator.project, owner.administrator.secret.reveal()) == ("proj_1", "sk-c")
+    assert "sk-" not in repr(owner)
+
+
+def test_one_key_draws_on_two_pools_under_two_names() -> None:
+    pools = (PoolSettings(name="old", models=("gpt-image-1*",), tier=3), PoolSettings(name="new", models=("gpt-image-2*",), tier=3))
+    keys = (KeySettings(name="a-old", pool="old", env="A"), KeySettings(name="a-new", pool="new", env="A"))
+    assert shape(real_owners(pools, keys, ENVIRON)) == {"old": ["a-old"], "new": ["a-new"]}
+
+
+def test_an_administrators_key_that_is_missing_is_named() -> None:
+    pool = PoolSettings(name="studio", project="proj_1", admin_env="NONE")
+    with pytest.raises(UsageError, match="the administrator's key of pool studio: the environment variable NONE is not set"):
+        real_owners((pool,), (KeySettings(name="a", pool="studio", env="A"),), ENVIRON)
+
+
+def test_the_simulator_asks_for_no_administrators_key() -> None:
+    (owner,) = simulated_owners((PoolSettings(name="studio", project="proj_1", admin_env="NONE"),), ())
+    assert owner.administrator is None
+
+
+TOLD = Limits(images_per_minute=250, tokens_per_minute=1_000)
+
+
+@pytest.mark.parametrize(
+    ("named", "exceed", "holds", "source", "offered"),
+    [
+        (None, False, 250, "admin", {}),
+        (300, False, 250, "admin", {}),
+        (50, False, 50, "settings", {"images": 250}),
+        (250, False, 250, "settings", {}),
+        (50, True, 250, "admin", {}),
+    ],
+)
+def test_of_a_named_limit_and_the_administrations_the_smaller_holds(
+    named: float | None, exceed: bool, holds: float, source: str, offered: dict[str, float]
+) -> None:
+    named_by = {} if named is None else {"images": "settings"}
+    owner = Owner(name="a", limits=Limits(images_per_minute=named, requests_per_minute=9), keys=(), exceed=exceed, sources=named_by)
+    found = administered(owner, TOLD)
+    assert (found.limits.images_per_minute, found.sources["images"], found.offered) == (holds, source, offered)
+    assert (found.limits.tokens_per_minute, found.sources["tokens"]) == (1_000, "admin")
+    assert found.limits.requests_per_minute == 9
+
+
+@pytest.mark.parametrize(
+    ("limits", "slots"),
+    [
+        ([], 8),
+        ([Limits(max_concurrency=20)], 32),
+        ([Limits(max_concurrency=20, images_per_minute=10)], 17),
+        ([Limits(images_per_minute=250)], 377),  # 250 of 35 s are 146 calls at once
+        ([Limits(requests_per_minute=100)], 152),
+        ([Limits()], 1_538),
+        ([Limits(images_per_minute=5_000)] * 3, 4_096),
+    ],
+)
+def test_there_is_room_for_a_minute_of_every_rate(limits: list[Limits], slots: int) -> None:
+    assert room(limits) == slots

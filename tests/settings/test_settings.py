@@ -11,7 +11,7 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from headrace.errors import UsageError
-from headrace.settings import KeySettings, Settings
+from headrace.settings import KeySettings, PoolSettings, Settings
 
 CANARY = "sk-proj-canary_0123456789abcdef"
 
@@ -127,6 +127,15 @@ def test_without_a_path_the_file_in_this_folder_is_read_if_there_is_one(tmp_path
         ({"pool": [{"name": "a", "images_per_minute": 0}]}, ["images_per_minute"]),
         ({"pool": [{"name": "a", "images_per_minute": float("nan")}]}, ["images_per_minute"]),
         ({"pool": [{"name": "a", "images_per_minute": 10**400}]}, ["images_per_minute"]),
+        ({"pool": [{"name": "a", "models": "gpt-image-*"}]}, ["pool.0.models", "not a list"]),
+        ({"pool": [{"name": "a", "models": ["gpt-image-*", ""]}]}, ["models holds ''", "gpt-image-2.5-*"]),
+        ({"pool": [{"name": "a", "models": [5]}]}, ["pool.0.models"]),
+        ({"pool": [{"name": "a", "exceed": 1}]}, ["pool.0.exceed", "true or false"]),
+        ({"pool": [{"name": "a", "project": "proj_1"}]}, ["pool.0", "admin_env", "admin_file"]),
+        ({"pool": [{"name": "a", "admin_env": "X"}]}, ["project"]),
+        ({"pool": [{"name": "a", "admin_file": "x"}]}, ["project"]),
+        ({"pool": [{"name": "a", "project": "proj_1", "admin_env": "X", "admin_file": "y"}]}, ["admin_env", "admin_file"]),
+        ({"pool": [{"name": "a", "project": "../b", "admin_env": "X"}]}, ["project"]),
         ({"pool": [{"name": "a"}, {"name": "a"}]}, ["two", "'a'"]),
         ({"key": [{"name": "a", "env": "X"}, {"name": "a", "env": "Y"}]}, ["two", "'a'"]),
         ({"key": [{"name": "a"}]}, ["env", "file"]),
@@ -213,6 +222,10 @@ def test_https_anywhere_and_http_to_this_machine_are_fine(url: str) -> None:
         {"key": [{"name": "a", "env": "X", CANARY: 1}]},
         {CANARY: 1},
         {"pool": [{"name": CANARY}]},
+        {"pool": [{"name": "a", "project": CANARY, "admin_env": "X"}]},
+        {"pool": [{"name": "a", "project": "proj_1", "admin_env": CANARY}]},
+        {"pool": [{"name": "a", "models": CANARY}]},
+        {"pool": [{"name": "a", "models": [CANARY + "\x07"]}]},
         {"pool": [{"name": "a", "tier": CANARY}]},
         {"provider": {"base_url": CANARY}},
         {"provider": {"base_url": f"https://{CANARY}@example.com"}},
@@ -298,6 +311,27 @@ def test_a_key_from_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
     for mode in (0o600, 0o400):
         path.chmod(mode)
         assert key.secret({}).reveal() == CANARY
+
+
+def test_an_administrators_key_is_found_like_any_other(tmp_path: Path) -> None:
+    pool = PoolSettings(name="studio", project="proj_1", admin_env="X")
+    assert pool.admin_secret({"X": f"{CANARY}\n"}).reveal() == CANARY
+    with pytest.raises(UsageError, match="the administrator's key of pool studio: the environment variable X is not set"):
+        pool.admin_secret({})
+    path = tmp_path / "key"
+    path.write_text(CANARY)
+    path.chmod(0o644)
+    pool = PoolSettings(name="studio", project="proj_1", admin_file=str(path))
+    with pytest.raises(UsageError, match="chmod 600"):
+        pool.admin_secret({})
+    path.chmod(0o600)
+    assert pool.admin_secret({}).reveal() == CANARY
+
+
+def test_each_limit_says_where_it_came_from() -> None:
+    assert PoolSettings(name="a").sources() == {}
+    both = PoolSettings(name="a", tier=3, images_per_minute=40, max_concurrency=9)
+    assert both.sources() == {"images": "settings", "tokens": "tier 3", "calls": "settings"}
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"two\nkeys", bytes(100)])
