@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from headrace.provider.failures import Reply
 from headrace.provider.told import told_of
+from headrace.text import clean
 from headrace.told import CALLS, IMAGES, NOTHING, REQUESTS, TOKENS, Level, Refusal, Told
 
 if TYPE_CHECKING:
@@ -351,4 +352,4 @@ def test_whatever_comes_is_read_and_no_number_of_it_is_absurd(status: int, heade
     assert all(level.reset_s is None or 0 <= level.reset_s < math.inf for level in told.levels)
     assert len({level.resource for level in told.levels}) == len(told.levels)
     for text in (told.organisation, told.project, told.family):
-        assert text is None or (text.isprintable() and 0 < len(text) <= 110)
+        assert text is None or (clean(text) == text and 0 < len(text) <= 110)
