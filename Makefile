@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := headrace-demo
+FIGURES := build/performance
+PLOTS := docs/performance
+# A benchmark ends with 1 where it missed a goal, which its table says and which is no reason to stop.
+KEPT = --json $(FIGURES)/$@.json --plots $(PLOTS) || test $$? -eq 1
 
-.PHONY: demo dev test check bench reliability vendor clean
+.PHONY: demo dev test check bench reliability performance headline limits unknown scale peers vendor clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -46,9 +50,33 @@ bench: $(VENV)/developing  ## the figures of the README
 reliability: $(VENV)/developing  ## what is lost when things go wrong: half an hour, as root for the power cuts; writes docs/reliability.md
 	$(BIN)/python benchmarks/reliability
 
+performance: $(VENV)/developing  ## how near to the limits it comes, beside others: 40 minutes; writes docs/performance.md
+	rm -rf $(FIGURES)
+	$(MAKE) -j1 headline limits unknown scale peers
+	$(BIN)/python benchmarks/performance.py $(FIGURES)
+
+headline limits unknown scale: $(VENV)/developing
+	$(BIN)/python benchmarks/$@.py $(KEPT)
+
+peers: $(VENV)-peers/installed $(VENV)-litellm/installed  ## headrace beside other clients: 10 minutes
+	$(VENV)-peers/bin/python benchmarks/peers.py --litellm-python $(VENV)-litellm/bin/python $(KEPT)
+
+$(VENV)-peers/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group peers --editable .
+	touch $@
+
+# LiteLLM's dependencies are not those of the constraints.
+$(VENV)-litellm/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-litellm
+	$(VENV)-litellm/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(VENV)-litellm/bin/python -m pip install --quiet --disable-pip-version-check --group peers-litellm
+	touch $@
+
 vendor: $(VENV)/developing  ## the simulator against the vendor's SDK and OpenAPI: make vendor SPEC=openapi.yaml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group check
 	$(BIN)/python benchmarks/check_simulator.py $(SPEC)
 
 clean:
-	rm -rf $(VENV) build *.egg-info $(DEMO)
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-litellm build *.egg-info $(DEMO)

@@ -21,22 +21,22 @@ is over the time until the last prompt is settled; the price is all that is bill
 
 from __future__ import annotations
 
-import base64
 import math
 import sys
 import tempfile
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import httpx
 import trio
+from naive import ask_once
 from reliability.simulation import Simulation, chance
 from rewrites import FORMATTING, same
 from show import keep, machine, options, table
 from templates import scene
 
+from headrace.admission.retry import RetryPolicy
 from headrace.cache.canonical import canonical
 from headrace.models import catalogue
 from headrace.records import Status, Strategy
@@ -44,7 +44,7 @@ from headrace.settings import CacheSettings, FallbackSettings, PoolSettings, Req
 from headrace.simulator import SimulatorSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from random import Random
 
     from headrace.records import Result
@@ -56,8 +56,8 @@ LATENCIES_S = (4.2, 2.3)
 OWN_LATENCY_S = 2.3
 REPEATS = 0.3
 ARTICLE = {
-    "before": {"pictures_per_minute": 45.0, "success": 0.87, "latency_s": 4.2, "usd": 0.07},
-    "after": {"pictures_per_minute": 486.0, "success": 0.992, "latency_s": 2.3, "usd": 0.049},
+    "before": {"tier": 2, "pictures_per_minute": 45.0, "success": 0.87, "latency_s": 4.2, "usd": 0.07},
+    "after": {"tier": 4, "pictures_per_minute": 486.0, "success": 0.992, "latency_s": 2.3, "usd": 0.049},
 }
 
 
@@ -105,11 +105,6 @@ class Outcome:
         """Pictures a prompt."""
         return len(self.finished_s) / self.prompts
 
-    def shown(self) -> tuple[str, ...]:
-        """What a table has of it, under ``SHOWN``."""
-        latencies = f"{self.latency_s:.2f}", f"{self.latency_with_hits_s:.2f}"
-        return f"{self.pictures_per_minute:.0f}", f"{self.success:.1%}", *latencies, f"{self.usd:.4f}", str(self.refused)
-
     def figures(self) -> dict[str, float]:
         """What is kept of it."""
         kept = attrs.asdict(self, filter=attrs.filters.exclude("finished_s"))
@@ -117,14 +112,6 @@ class Outcome:
 
 
 SHOWN = ("pictures/min", "success", "latency s", "with hits s", "USD a picture", "429s")
-NOTES = """\
-Latency is the server's, the same for every client: a client changes what a prompt takes by hits alone ("with hits").
-Of the article's factor of 10.8, 10 is the tier: 500 calls a minute against 50. A loop at 4.2 s a call makes 14 a minute, not 52.
-A naive client several at once starts with a full bucket, a minute's limit, above the pace. Once that is spent, refusals are charged
-and it gives up what is left; 1,500 prompts do not spend it at tier 4, where it is fast and loses the prompts that meet a fault.
-headrace counts every call towards the limit, also one that fails: 500 calls a minute are at most 435 fresh pictures with these faults.
-It gives a prompt up after four attempts: 3 in 10,000 meet four faults in a row.
-At 4.2 s a call tier 4's 20 calls at once are 286 a minute for any client: what the article claims there takes a server of 2.3 s."""
 OWN = (
     Setting(name="1 key, 1 at a time, no cache", tier=3, prompts=100, at_once=1),
     Setting(name="3 keys, 5 at a time, no cache", tier=3, prompts=100, keys=3, at_once=5),
@@ -147,19 +134,27 @@ def main() -> int:
     own = {setting: measured(setting, OWN_LATENCY_S, given.seed) for setting in OWN}
     headline = {seconds: {setting: measured(setting, seconds, given.seed) for setting in HEADLINE} for seconds in LATENCIES_S}
     print(machine())
-    _tell_own(own)
-    _tell_headline(headline)
-    _tell_claims()
-    print(NOTES)
-    every = [(OWN_LATENCY_S, *row) for row in own.items()]
-    every += [(seconds, *row) for seconds, outcomes in headline.items() for row in outcomes.items()]
-    rows = [{"server_s": seconds, **attrs.asdict(setting), **outcome.figures()} for seconds, setting, outcome in every]
-    keep(given.json, {"article": ARTICLE, "rows": rows})
+    figures = {
+        "article": ARTICLE,
+        "faults": FAULTS,
+        "repeats": REPEATS,
+        "attempts": RetryPolicy().attempts,
+        "own": _kept(OWN_LATENCY_S, own),
+        "headline": [row for seconds, outcomes in headline.items() for row in _kept(seconds, outcomes)],
+        "claims": list(_claims()),
+    }
+    for each in tables(figures):
+        table(*each)
+    keep(given.json, figures)
     if given.plots:
         _plot(headline[OWN_LATENCY_S], given.plots)
-    ours = [outcome for _, setting, outcome in every if not setting.naive]
+    ours = [outcome for outcomes in (own, *headline.values()) for setting, outcome in outcomes.items() if not setting.naive]
     answered = sum(len(outcome.finished_s) for outcome in ours) / sum(outcome.prompts for outcome in ours)
     return 0 if answered >= ARTICLE["after"]["success"] and not any(outcome.refused for outcome in ours) else 1
+
+
+def _kept(server_s: float, outcomes: Mapping[Setting, Outcome]) -> list[dict[str, Any]]:
+    return [{"server_s": server_s, **attrs.asdict(setting), **outcome.figures()} for setting, outcome in outcomes.items()]
 
 
 def measured(setting: Setting, latency_s: float, seed: int) -> Outcome:
@@ -168,8 +163,11 @@ def measured(setting: Setting, latency_s: float, seed: int) -> Outcome:
     api = SimulatorSettings(latency_s=latency_s / math.exp(SIGMA**2 / 2), sigma=SIGMA, faults=FAULTS)
     with tempfile.TemporaryDirectory(prefix="headrace-headline-") as place:
         simulation = Simulation(seed, _settings(setting, Path(place)), api)
-        run = _naive if setting.naive else _headrace
-        finished_s, seconds, hits = run(simulation, prompts, setting.at_once or 1)
+        if setting.naive:
+            finished_s, seconds = ask_once(simulation, _request(), prompts, setting.at_once or 1)
+            hits = 0
+        else:
+            finished_s, seconds, hits = _headrace(simulation, prompts)
     calls = simulation.door.calls
     took = [call.ended - call.at for call in calls if call.usable and call.ended is not None]
     return Outcome(
@@ -215,7 +213,11 @@ def _settings(setting: Setting, place: Path) -> Settings:
     )
 
 
-def _headrace(simulation: Simulation, prompts: Sequence[str], _: int) -> tuple[list[float], float, int]:
+def _request() -> dict[str, Any]:
+    return attrs.asdict(REQUEST, filter=lambda _, value: value is not None)
+
+
+def _headrace(simulation: Simulation, prompts: Sequence[str]) -> tuple[list[float], float, int]:
     ended: list[tuple[float, Result]] = []
 
     async def main() -> None:
@@ -228,57 +230,42 @@ def _headrace(simulation: Simulation, prompts: Sequence[str], _: int) -> tuple[l
     return [at for at, _ in finished], ended[-1][0], hits
 
 
-def _naive(simulation: Simulation, prompts: Sequence[str], at_once: int) -> tuple[list[float], float, int]:
-    key, waiting = simulation.owners[0].keys[0].secret, iter(prompts)
-    body = attrs.asdict(REQUEST, filter=lambda _, value: value is not None)
-
-    async def main() -> None:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(simulation.door)) as client, trio.open_nursery() as nursery:
-            client.headers["Authorization"] = f"Bearer {key.reveal()}"
-            for _ in range(at_once):
-                nursery.start_soon(worker, client)
-
-    async def worker(client: httpx.AsyncClient) -> None:
-        for prompt in waiting:
-            try:
-                answer = await client.post("http://simulated/v1/images/generations", json={**body, "prompt": prompt})
-                base64.b64decode(answer.raise_for_status().json()["data"][0]["b64_json"])
-            except (httpx.HTTPError, OSError, ValueError):
-                continue
-
-    simulation.run(main)
-    ended = [(call.ended or 0.0, call.usable) for call in simulation.door.calls]
-    return sorted(at for at, usable in ended if usable), max(at for at, _ in ended), 0
-
-
-def _tell_own(outcomes: Mapping[Setting, Outcome]) -> None:
-    rows = [(setting.name, f"{outcome.seconds:.0f}", outcome.calls, *outcome.shown()) for setting, outcome in outcomes.items()]
-    title = f"The article's benchmark: headrace, 100 prompts, tier 3 a key, a server of {OWN_LATENCY_S:g} s"
-    table(title, ("", "seconds", "calls", *SHOWN), rows)
+def tables(figures: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Titles, columns and rows, from what ``--json`` keeps."""
+    own = [[row["name"], f"{row['seconds']:.0f}", str(row["calls"]), *_shown(row)] for row in figures["own"]]
+    title = f"The article's benchmark: headrace, {figures['own'][0]['prompts']} prompts, tier {figures['own'][0]['tier']} a key"
+    yield f"{title}, a server of {figures['own'][0]['server_s']:g} s", ["", "seconds", "calls", *SHOWN], own
+    rows: list[list[str]] = []
+    for when, claimed in figures["article"].items():
+        times = claimed["pictures_per_minute"] / figures["article"]["before"]["pictures_per_minute"]
+        shown = f"{claimed['pictures_per_minute']:.0f}", f"{claimed['success']:.1%}", f"{claimed['latency_s']:.2f}", ""
+        rows.append([f"the article claims, {when}", str(claimed["tier"]), "", *shown, f"{claimed['usd']:.4f}", "", f"{times:.1f}"])
+    for row in figures["headline"]:
+        loop = next(each for each in figures["headline"] if each["name"] == LOOP.name and each["server_s"] == row["server_s"])
+        times = row["pictures_per_minute"] / loop["pictures_per_minute"]
+        rows.append([row["name"], str(row["tier"]), f"{row['server_s']:g}", *_shown(row), f"{times:.1f}"])
+    yield "The article's headline: one key", ["", "tier", "server s", *SHOWN, "x the loop"], rows
+    # Calls at once are calls a second times seconds a call (Little's law).
+    claims = []
+    for claim in figures["claims"]:
+        at_once = claim["calls"] * claim["latency_s"] / 60
+        limits = [f"{claim['requests_per_minute']:.0f}", str(claim["max_concurrency"])]
+        claims.append([claim["name"], f"{claim['calls']:.0f}", f"{at_once:.1f}", *limits])
+    yield "What the claims take", ["", "calls/min", "calls at once", "tier's calls/min", "tier's at once"], claims
 
 
-def _tell_headline(by_latency: Mapping[float, Mapping[Setting, Outcome]]) -> None:
-    rows: list[tuple[object, ...]] = []
-    for (when, claimed), tier in zip(ARTICLE.items(), (2, 4), strict=True):
-        rate, success, latency_s, usd = claimed.values()
-        figures = f"{rate:.0f}", f"{success:.1%}", f"{latency_s:.2f}", "", f"{usd:.4f}", ""
-        rows.append((f"the article claims, {when}", tier, "", *figures, f"{rate / ARTICLE['before']['pictures_per_minute']:.1f}"))
-    for seconds, outcomes in by_latency.items():
-        for setting, outcome in outcomes.items():
-            times = outcome.pictures_per_minute / outcomes[LOOP].pictures_per_minute
-            rows.append((setting.name, setting.tier, f"{seconds:g}", *outcome.shown(), f"{times:.1f}"))
-    table("The article's headline: one key", ("", "tier", "server s", *SHOWN, "x the loop"), rows)
+def _shown(row: Mapping[str, Any]) -> list[str]:
+    latencies = f"{row['latency_s']:.2f}", f"{row['latency_with_hits_s']:.2f}"
+    return [f"{row['pictures_per_minute']:.0f}", f"{row['success']:.1%}", *latencies, f"{row['usd']:.4f}", str(row["refused"])]
 
 
-def _tell_claims() -> None:
-    """Calls at once are calls a second times seconds a call (Little's law)."""
-    rows = []
-    for when, tier, hits in (("before", 2, 0.0), ("after", 4, 0.0), ("after, with 30 % hits", 4, REPEATS)):
-        claimed, limits = ARTICLE[when.partition(",")[0]], catalogue().tier(f"article-2025-07/{tier}")
+def _claims() -> Iterator[dict[str, Any]]:
+    for name, when, hits in (("before", "before", 0.0), ("after", "after", 0.0), (f"after, with {REPEATS:.0%} hits", "after", REPEATS)):
+        claimed = ARTICLE[when]
+        limits = catalogue().tier(f"article-2025-07/{claimed['tier']}")
         calls = claimed["pictures_per_minute"] / claimed["success"] * (1 - hits)
-        at_once = calls * claimed["latency_s"] / 60
-        rows.append((when, f"{calls:.0f}", f"{at_once:.1f}", f"{limits.requests_per_minute:.0f}", limits.max_concurrency))
-    table("What the claims take", ("", "calls/min", "calls at once", "tier's calls/min", "tier's at once"), rows)
+        at_once = {"requests_per_minute": limits.requests_per_minute, "max_concurrency": limits.max_concurrency}
+        yield {"name": name, "calls": calls, "latency_s": claimed["latency_s"], **at_once}
 
 
 def _plot(outcomes: Mapping[Setting, Outcome], folder: Path) -> None:

@@ -36,14 +36,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from loopback import books, loopback_api
 from peer_job import Job, Key, Report
-from peer_row import COLUMNS, OURS, Row, behind
+from peer_row import COLUMNS, CPU_GOAL, OURS, Row, behind
 from show import keep, machine, options, table
 
 from headrace.simulator import SimulatedPool, SimulatorSettings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 HERE = Path(__file__).parent
 REQUEST = {"model": "gpt-image-2.5-flare", "size": "816x816", "quality": "low", "output_format": "webp", "output_compression": 70}
@@ -109,18 +109,32 @@ def main() -> int:
     for workload in WORKLOADS:
         for charged in (False, True) if given.workload in (None, workload.number) else ():
             rows = [row for client, python in ready if (row := _row(client, python, workload, charged, given)) is not None]
-            title = f"workload {workload.number}, refused calls {'charged' if charged else 'free'}"
-            table(title, COLUMNS, [row.cells() for row in rows])
+            run = {"workload": workload.number, "charged": charged, "rows": [attrs.asdict(row) for row in rows]}
+            figures.append(run)
+            title, columns, shown = next(tables([run]))
+            table(title, columns, shown)
             missed += [f"{title}: headrace is not first in {column}" for column in behind(rows)]
             if len(rows) < len(ready):
                 missed.append(f"{title}: {len(ready) - len(rows)} clients broke down")
-            figures.append({"workload": workload.number, "charged": charged, "rows": [attrs.asdict(row) for row in rows]})
-            if given.plots:
-                _plot(given.plots / f"peers-{workload.number}-{'charged' if charged else 'free'}.svg", title, rows)
+            if given.plots and charged:
+                _plot(given.plots / f"peers-{workload.number}.svg", title, rows)
     for what in missed:
         print(what)
-    keep(given.json, figures)
+    workloads = [{**attrs.asdict(workload), "prompts": _size(workload, given)} for workload in WORKLOADS]
+    setup = {"burst_s": BURST_S, "latency_s": LATENCY_S, "bound_s": BOUND_S, "at_once": AT_ONCE, "cpu_goal": CPU_GOAL}
+    keep(given.json, {"setup": setup, "workloads": workloads, "runs": figures, "missed": missed})
     return 1 if missed else 0
+
+
+def tables(runs: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Sequence[str], list[tuple[str, ...]]]]:
+    """Titles, columns and rows, from the runs that ``--json`` keeps."""
+    for run in runs:
+        title = f"workload {run['workload']}, refused calls {'charged' if run['charged'] else 'free'}"
+        yield title, COLUMNS, [Row(**row).cells() for row in run["rows"]]
+
+
+def _size(workload: Workload, given: argparse.Namespace) -> int:
+    return min(workload.prompts, given.prompts or workload.prompts)
 
 
 def _ready(given: argparse.Namespace) -> Iterator[tuple[Client, str]]:
@@ -158,7 +172,7 @@ def _row(client: Client, python: str, workload: Workload, charged: bool, given: 
         )
         for key in keys
     ]
-    count = min(workload.prompts, given.prompts or workload.prompts)
+    count = _size(workload, given)
     prompts = tuple(f"a lighthouse on a hill, print number {i}" for i in range(count))
     settings = SimulatorSettings(pools=tuple(pools), charge_rejected=charged, latency_s=LATENCY_S, pictures="template", seed=given.seed)
     with loopback_api(settings) as url, tempfile.TemporaryDirectory() as folder:
@@ -201,7 +215,11 @@ def _apart(client: Client, python: str, job: Job) -> Report | None:
 def _plot(path: Path, title: str, rows: Sequence[Row]) -> None:
     from plots import bars  # noqa: PLC0415 - matplotlib only where plots are asked for
 
-    panels = {"share of the limits, %": [100 * row.share for row in rows], "429s": [float(row.refused) for row in rows]}
+    panels = {
+        "prompts answered, %": [100 * row.answered / row.prompts for row in rows],
+        "share of the limits, %": [100 * row.share for row in rows],
+        "429s": [float(row.refused) for row in rows],
+    }
     bars(path, title, [row.client for row in rows], panels, OURS)
 
 

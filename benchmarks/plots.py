@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -106,7 +107,7 @@ def heat(
 
 
 def courses(path: Path, title: str, runs: Sequence[Course], beside: int) -> None:
-    """What runs did over time, so many of them beside each other: rates against what was there, refusals as ticks, calls in flight below."""
+    """What runs did over time, so many beside each other: rates against what was there, refusals as ticks, calls in flight below."""
     down = -(-len(runs) // beside)
     figure = Figure(figsize=(4.5 * beside, 0.4 + 3.2 * down), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
@@ -127,6 +128,22 @@ def courses(path: Path, title: str, runs: Sequence[Course], beside: int) -> None
         if run is runs[0]:
             above.legend(frameon=False, ncols=3, loc="upper left", fontsize="small", columnspacing=1, handlelength=1.4)
     save(figure, path)
+
+
+def per_minute(amounts: Sequence[tuple[float, float]], every_s: float, until_s: float) -> list[tuple[float, float]]:
+    """Minutes and rates a minute, of amounts with their seconds."""
+    sums = [0.0] * math.ceil(until_s / every_s)
+    for at, amount in amounts:
+        sums[min(int(at / every_s), len(sums) - 1)] += amount
+    return [(number * every_s / 60, amount * 60 / every_s) for number, amount in enumerate(sums)]
+
+
+def peaks(levels: Sequence[tuple[float, float]], every_s: float) -> list[tuple[float, float]]:
+    """Minutes and the highest level of each time, of levels with their seconds."""
+    highest: dict[int, float] = {}
+    for at, level in levels:
+        highest[int(at / every_s)] = max(level, highest.get(int(at / every_s), 0.0))
+    return [(number * every_s / 60, level) for number, level in sorted(highest.items())]
 
 
 def growth(path: Path, title: str, costs: Mapping[str, Sequence[tuple[float, float]]], most: float) -> None:

@@ -210,7 +210,6 @@ async def open_race(
     """
     root = _folder(Path(settings.run.out_dir), journal=settings.run.journal)
     endpoint, other = endpoints_of(settings, environ)
-    learnt = Learnt(learnt_file(settings, app), offload or Threads(1))
     if app is None and settings.run.simulate:
         app = simulated_app(owners_of(endpoint, other))
     async with AsyncExitStack() as stack:
@@ -221,6 +220,7 @@ async def open_race(
             journal = stack.enter_context(open_journal(root, disk, fresh=fresh, hold=hold, simulated=settings.run.simulate))
         cache = open_cache(settings, root, offload, encoder, stack, disk)
         endpoint, other = await endpoint.with_admin_limits(app), None if other is None else await other.with_admin_limits(app)
+        learnt = Learnt(learnt_file(settings, app), offload or Threads(1))
         stack.callback(learnt.close)
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)

@@ -150,7 +150,8 @@ class Learnt:
     def __init__(self, file: LearntFile | None, offload: Offload) -> None:
         self._file = file
         self._offload = offload
-        self._known = {} if file is None else file.read()
+        self.known = {} if file is None else file.read()
+        """What is in the file, as of the start and of the end."""
         self._pools: list[tuple[str, Pool]] = []
         self._kept: tuple[int, ...] = ()
 
@@ -161,7 +162,7 @@ class Learnt:
         wall, now = self._file.wall(), trio.current_time()
         for pool in pools:
             self._pools.append((api, pool))
-            if (entry := self._known.get((api, pool.name))) is not None:
+            if (entry := self.known.get((api, pool.name))) is not None:
                 pool.recall(entry.memory, entry.age_s(wall), now)
         self._kept = self._seen()
 
@@ -175,7 +176,9 @@ class Learnt:
     def close(self) -> None:
         """Keep what came since; blocks, because at the end of a run nothing waits any more."""
         if self._file is not None and self._seen() != self._kept:
-            self._file.write(self._entries(self._file.wall()))
+            entries = self._entries(self._file.wall())
+            self._file.write(entries)
+            self.known.update({(entry.api, entry.memory.name): entry for entry in entries})
 
     def _seen(self) -> tuple[int, ...]:
         """Something else whenever a call went out or came back."""
@@ -183,7 +186,21 @@ class Learnt:
 
     def _entries(self, wall: float) -> list[Entry]:
         now = trio.current_time()
-        return [Entry(api=api, written=wall, memory=_memory(pool, now)) for api, pool in self._pools]
+        return [Entry(api=api, written=wall, memory=self._memory(api, pool, now)) for api, pool in self._pools]
+
+    def _memory(self, api: str, pool: Pool, now: float) -> PoolMemory:
+        own = pool
+        while own.merged_into is not None:
+            own = own.merged_into
+        memory = own.memory(now)
+        if own is not pool:
+            # Where two are one, its last minute is counted once.
+            memory = attrs.evolve(memory, name=pool.name, meters=tuple(attrs.evolve(meter, recent=()) for meter in memory.meters))
+        if (before := self.known.get((api, pool.name))) is None:
+            return memory
+        # What a server once said stands until it says something else.
+        refusals, owners = memory.refusals or before.memory.refusals, memory.owners or before.memory.owners
+        return attrs.evolve(memory, refusals=refusals, owners=owners)
 
 
 def learnt_file(settings: Settings, app: Any = None) -> LearntFile | None:
@@ -193,17 +210,6 @@ def learnt_file(settings: Settings, app: Any = None) -> LearntFile | None:
     """
     made_up = settings.run.simulate or (app is not None and settings.cache.dir == CacheSettings().dir)
     return None if made_up else LearntFile(settings.cache.dir)
-
-
-def _memory(pool: Pool, now: float) -> PoolMemory:
-    if pool.merged_into is None:
-        return pool.memory(now)
-    # Where two are one, its last minute is counted once.
-    own = pool
-    while own.merged_into is not None:
-        own = own.merged_into
-    memory = own.memory(now)
-    return attrs.evolve(memory, name=pool.name, meters=tuple(attrs.evolve(meter, recent=()) for meter in memory.meters))
 
 
 def _refuse(name: str) -> NoReturn:
@@ -227,7 +233,7 @@ def _believable(memory: PoolMemory) -> bool:
 
 def _believable_meter(memory: MeterMemory) -> bool:
     # Written so that NaN fails.
-    limits = (memory.named, memory.limit, memory.level)
+    limits = (memory.named, memory.limit, memory.level, memory.offered)
     charges = all(len(charge) == 2 and all(0 <= number < _MOST for number in charge) for charge in memory.recent)  # noqa: PLR2004 - when, how much
     return charges and all(limit is None or 0 < limit < _MOST for limit in limits)
 

@@ -18,6 +18,8 @@ class MeterMemory:
     """What was tried last, a minute."""
     recent: tuple[tuple[float, float], ...] = ()
     """The last minute's charges: seconds ago, and how much."""
+    offered: float | None = None
+    """A larger limit that the server spoke of and that the settings did not allow."""
 
 
 @attrs.frozen(kw_only=True)

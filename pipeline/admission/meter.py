@@ -142,6 +142,7 @@ class Meter:
             source=self.source,
             level=None if math.isinf(level) else level,
             recent=tuple((now - at, cost) for at, cost in self.bucket.recent(now)),
+            offered=self.offered,
         )
 
     def recall(self, memory: MeterMemory, age_s: float, now: float) -> None:
@@ -151,6 +152,8 @@ class Meter:
                 self._set(memory.limit, memory.source, now)
             self.pace.put(min(memory.level, self.pace.most), now)
             self._follow(now)
+            if self.firm:
+                self.offered = self.offered or memory.offered
         self.bucket.prime((now - age_s - ago, cost) for ago, cost in memory.recent if ago + age_s < MINUTE_S)
         if age_s < MINUTE_S:
             self.bucket.drain(now)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -42,8 +44,38 @@ def common(
     """Turn a stream of image prompts into pictures, at the full speed the limits allow."""
 
 
+def limits(
+    config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration.  [default: headrace.toml, if there]")] = None,
+    tier: Annotated[str | None, typer.Option(help="Usage tier, 1 to 5: the limits of pools that name none.")] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="The pools of the embedded simulator: no key, no cost.")] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="Make the cheapest call there is with each pool, which costs money.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show each pool's limits, where each number came from, what was learnt and how long ago, and the last refusals.
+
+    --probe says first what it asks for and what that costs. On a terminal it waits for a yes; elsewhere --probe is the yes. What the
+    answers say is kept for the next run, the pictures are not.
+
+    Exit status: 0; 1 where a probe got an answer that says nothing about limits, or none; 2 usage or configuration.
+    """
+    import json as encoder  # noqa: PLC0415 - see above
+
+    from headrace.cli.limits import report_of, told_nothing  # noqa: PLC0415
+    from headrace.cli.tables import limits_table  # noqa: PLC0415
+    from headrace.observe.logs import configure  # noqa: PLC0415
+
+    configure("warning", "auto")
+    report = report_of(config, tier=tier, simulate=simulate, probe=probe)
+    if json:
+        typer.echo(encoder.dumps(report))
+    else:
+        limits_table(report)
+    raise typer.Exit(int(told_nothing(report)))
+
+
 app.command()(run)
 app.command()(status)
+app.command()(limits)
 app.command()(simulate)
 app.command()(init)
 app.command()(models)

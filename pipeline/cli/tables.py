@@ -1,9 +1,9 @@
-"""What ``headrace cache`` shows, as tables; foreign text comes in clean, and never as markup."""
+"""What ``headrace cache`` and ``headrace limits`` show, as tables; foreign text comes in clean, and never as markup."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +16,7 @@ from headrace.caching import BY_KEY, TIERS
 from headrace.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from headrace.cache.audit import Ruling
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from headrace.cache.judge import Verdict
 
 _LONGEST = 300
+_FROM = {
+    "header": "headers of answers",
+    "refusal": "a refusal's text",
+    "refusals": "refusals",
+    "guess": "what got through",
+}
+"""What the words for where a limit came from mean, where they do not say it themselves."""
 
 
 def statistics_table(folder: Path, found: Statistics) -> None:
@@ -101,6 +108,67 @@ def audit_tables(total: int, tiers: Iterable[tuple[str, int]], hits: Sequence[Ru
                 known, rule = ruling.known or "", "" if verdict is None else verdict.rule
                 pairs.add_row(score, cosine, _text(ruling.prompt), _text(known), _text(difference(ruling.prompt, known)), rule)
             console.print(pairs)
+
+
+def limits_table(report: Mapping[str, Any]) -> None:
+    """What is known of each pool's limits, and what the pools that were asked have answered."""
+    console = _console()
+    table = Table("pool", "limit of", "a minute", "from", "tried")
+    table.columns[2].justify = table.columns[4].justify = "right"
+    for pool in report["pools"]:
+        for place, known in enumerate(pool["limits"]):
+            limit = "?" if known["limit"] is None else f"{known['limit']:,.0f}"
+            at_once = " at once" if known["resource"] == "calls" and known["limit"] is not None else ""
+            tried = "" if known["limit"] is None else f"{known['scale']:.0%}"
+            source = _FROM.get(known["source"], known["source"])
+            table.add_row(_text(pool["name"] if place == 0 else ""), known["resource"], limit + at_once, _text(source), tried)
+        table.add_section()
+    console.print(table)
+    for pool in report["pools"]:
+        for number, line in enumerate(_of_pool(pool)):
+            console.print(Text.assemble("" if number == 0 else "  ", _text(line)), soft_wrap=True)
+    for answer in report["probe"]:
+        console.print(_text(_of_answer(answer)), soft_wrap=True)
+        if answer["message"]:
+            console.print(Text.assemble("  ", _text(answer["message"])), soft_wrap=True)
+
+
+def _of_pool(pool: Mapping[str, Any]) -> Iterator[str]:
+    about = [f"keys {', '.join(pool['keys'])}", f"for {', '.join(pool['models'])}" if pool["models"] else "for all models"]
+    about += ["learning starts at its limits"] if pool["exceed"] else []
+    about += [f"limits asked of project {pool['project']}"] if pool["project"] else []
+    about.append("nothing learnt so far" if pool["learnt_s_ago"] is None else f"what was learnt is {_age(pool['learnt_s_ago'])} old")
+    yield f"{pool['name']}: {'; '.join(about)}"
+    if pool["owners"]:
+        yield f"by the API's own word it belongs to {', '.join(pool['owners'])}"
+    for known in pool["limits"]:
+        if known["offered"] is not None:
+            yield f"the API speaks of {known['offered']:,.0f} {known['resource']} a minute, the settings allow {known['limit']:,.0f}"
+    if pool["state"].startswith("benched"):
+        yield f"it is {pool['state']}"
+    for refusal in pool["refusals"]:
+        yield f"refused: {refusal}"
+
+
+def _of_answer(answer: Mapping[str, Any]) -> str:
+    status = "no answer" if answer["status"] is None else str(answer["status"])
+    cost = "" if not answer["cost_usd"] else f", ${answer['cost_usd']:.4f}"
+    told = [f"{answer['outcome']} ({status}) in {answer['seconds']:.1f} s{cost}"]
+    told += [f"{name} {answer[name]}" for name in ("organisation", "project", "family") if answer[name]]
+    told += [f"{level['resource']} {level['remaining']:,.0f} of {level['limit']:,.0f} left" for level in answer["levels"]]
+    if refusal := answer["refusal"]:
+        told += [f"refused for {refusal['resource'] or 'what it does not say'}"]
+        told += [f"{name} {refusal[name]:,g}" for name in ("limit", "used", "requested") if refusal[name] is not None]
+    if not answer["levels"] and not answer["refusal"]:
+        told.append("nothing about limits")
+    return f"asked {answer['pool']}: {'; '.join(told)}"
+
+
+def _age(seconds: float) -> str:
+    for unit, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:,.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def _console() -> Console:

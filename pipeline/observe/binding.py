@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from headrace.admission import ledger
+from headrace.admission.bucket import SMALL_LIMIT, START_S
 from headrace.log import log
 from headrace.told import CALLS, RESOURCES
 
@@ -149,10 +150,12 @@ def used(pool: PoolStatistics, resource: str) -> float | None:
         cap, each_s = pool.limits.max_concurrency, pool.busy_s / max(pool.calls, 1)
         # The last calls came back later than they were admitted, by the length of a call.
         return None if cap is None else min(1.0, pool.busy_s / (cap * (span + each_s)))
-    limit = getattr(pool.limits, f"{resource}_per_minute")
-    # The first request takes none of the time.
-    at_once = pool.admitted[resource] / max(pool.calls, 1)
-    return None if limit is None else min(1.0, pool.admitted[resource] / (limit * span / 60 + at_once))
+    limit: float | None = getattr(pool.limits, f"{resource}_per_minute")
+    if limit is None:
+        return None
+    # The first request takes none of the time, and what is let in at the start before the pace neither.
+    ahead = pool.admitted[resource] / max(pool.calls, 1) + (limit * START_S / 60 if limit > SMALL_LIMIT else 0.0)
+    return min(1.0, pool.admitted[resource] / (limit * span / 60 + ahead))
 
 
 def _bound(pool: PoolStatistics) -> _Bound:

@@ -8,11 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from headrace.admission import ledger
 from headrace.admission.booking import Cost
 from headrace.admission.key import Key
+from headrace.admission.permit import Permit
 from headrace.admission.pool import Pool
 from headrace.models import Limits
 from headrace.records import Kind, Problem
+from headrace.told import Refusal, Told
 
 if TYPE_CHECKING:
     from tests.admission.conftest import Door
@@ -226,6 +229,67 @@ def test_who_waits_for_the_only_pool_large_enough_is_told_when_it_dies_behind_ot
             permit.failed(problem(Kind.BILLING))
             await wait_all_tasks_blocked()
             assert isinstance(waiting.outcome, Problem)
+
+    door.run(main)
+
+
+@pytest.mark.parametrize("models", [(), ("flare",)])
+def test_who_waits_for_a_limit_that_turns_out_to_be_smaller_than_its_request_is_told(door: Door, models: tuple[str, ...]) -> None:
+    async def main() -> None:
+        async with door.opened(Pool("p", Limits(images_per_minute=10), [Key("k")], models=models)) as (gate, nursery):
+            eight = Cost(images=8, tokens=0, model="flare")
+            permit = await door.permit_of(gate, eight)
+            waiting = await door.queued(gate, nursery, eight)
+            permit.failed(problem(Kind.RATE_LIMITED, 1.0), Told(refusal=Refusal(resource="images", limit=5)))
+            await wait_all_tasks_blocked()
+            assert isinstance(waiting.outcome, Problem)
+            assert waiting.outcome.kind is Kind.TOO_LARGE
+
+    door.run(main)
+
+
+def test_who_waits_at_a_pool_for_its_model_is_not_held_up_by_those_who_wait_for_another(door: Door) -> None:
+    async def main() -> None:
+        large, small = Pool("large", Limits(images_per_minute=2), [Key("l")], models=("large",)), pool("small", max_concurrency=1)
+        small.models = ("small",)
+        async with door.opened(large, small) as (gate, nursery):
+            waiting = [await door.queued(gate, nursery, Cost(images=1, tokens=0, model="large")) for _ in range(5)]
+            assert [each.outcome is None for each in waiting] == [False] + [True] * 4
+            for n in range(4):
+                permit = await door.permit_of(gate, Cost(images=1, tokens=0, model="small"))
+                assert trio.current_time() == float(n)
+                await trio.sleep(1.0)
+                permit.succeeded(None)
+
+    door.run(main)
+
+
+def test_the_books_say_for_how_long_each_thing_kept_a_pool_from_its_next_call(door: Door) -> None:
+    async def main() -> None:
+        studio = Pool("p", Limits(images_per_minute=60, max_concurrency=2), [Key("k")], models=("a",))
+        async with door.opened(studio, Pool("q", Limits(max_concurrency=1), [Key("l")], models=("b",))) as (gate, nursery):
+            one = Cost(images=1, tokens=0, model="a")
+            out = [await door.permit_of(gate, one)]
+            waiting = await door.queued(gate, nursery, one)
+            await trio.sleep(2)  # it waits for its pace, and starts after one and a bit
+            assert isinstance(waiting.outcome, Permit)
+            third = await door.queued(gate, nursery, one)
+            await trio.sleep(10)
+            out[0].failed(problem(Kind.RATE_LIMITED, 5.0))
+            await trio.sleep(20)
+            assert isinstance(third.outcome, Permit)
+            waiting.outcome.succeeded(None)
+            third.outcome.succeeded(None)
+            other = await door.permit_of(gate, Cost(images=1, tokens=0, model="b"))
+            await door.queued(gate, nursery, Cost(images=1, tokens=0, model="b"))
+            await trio.sleep(7)
+            bound = dict(gate.statistics()[0].bound)
+            other.succeeded(None)
+        assert bound[ledger.CALLS] == pytest.approx(10.0)
+        assert bound[ledger.PAUSED] == pytest.approx(5.0, abs=0.01)
+        assert bound[ledger.MIX] == pytest.approx(7.0)
+        assert bound["images/min"] == pytest.approx(60 / (60 * 0.99))
+        assert sum(bound.values()) == pytest.approx(39.0)
 
     door.run(main)
 

@@ -114,6 +114,26 @@ def test_a_probe_comes_back_and_is_waited_for() -> None:
     assert verdict([studio], ONE, 31.0, 1.0) is None
 
 
+def test_a_model_that_no_pool_is_for_is_named() -> None:
+    studio = Pool("studio", Limits(), [Key("k")], models=("gpt-image-2.5-*",))
+    kind, message = told([studio], Cost(images=1, tokens=1, model="dall-e-3"))
+    assert kind is Kind.MODEL_NOT_FOUND
+    assert message == "no pool is for model dall-e-3 (its models say which)"
+    assert verdict([studio], Cost(images=1, tokens=1, model="gpt-image-2.5-flare"), 0.0, 1.0) is None
+
+
+def test_a_limit_that_was_only_guessed_is_no_reason_to_give_a_larger_request_up() -> None:
+    studio, now = pool("studio"), 0.0
+    for n in range(20):
+        now = n * 8.0
+        studio.succeeded(studio.take(ONE, now), None, now)
+    studio.failed(studio.take(ONE, now), Problem(kind=Kind.RATE_LIMITED, message="Slow down.", retry_after_s=1.0), now)
+    (images, *_) = studio.known()
+    assert images.source == "guess"
+    assert images.limit is not None
+    assert verdict([studio], Cost(images=int(images.limit) + 3, tokens=1), now, 3_600.0) is None
+
+
 COSTS = st.builds(Cost, images=st.integers(1, 5), tokens=st.integers(1, 900))
 
 

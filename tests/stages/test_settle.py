@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from headrace.admission.key import Key
 from headrace.admission.gate import Gate
+from headrace.admission.key import Key
 from headrace.admission.permit import Admitted
 from headrace.admission.pool import Pool
 from headrace.api import Api
