@@ -23,6 +23,9 @@ SHARE = 0.99
 """Part of the limit that is aimed at: what delays on the way compress is then still within it."""
 TOLERANCE_S = 1.0
 """So much of the rate may start at once after a pause; it also makes up for late wake-ups."""
+NARROW = 1.5
+WIDEST_S = 10.0
+"""No pause saves up more of the rate than so many seconds, or one and a half of the largest request."""
 START_S = 0.5
 """So much of the rate may start at once at the start."""
 SMALL_LIMIT = 60.0
@@ -79,6 +82,11 @@ class Bucket:
         """Nothing may start ahead of the pace: what the server has let in before is not known here."""
         self._due = max(self._due, now + self._tolerance)
 
+    def tighten(self, limit: float) -> None:
+        """From now on no window of a minute may exceed this."""
+        self.limit = min(self.limit, limit)
+        self._fit()
+
     def absorb(self, other: Bucket, now: float) -> None:
         """Take over what another bucket has charged: both stand for the same limit."""
         self._log = deque(sorted([*self._log, *other._log], key=lambda charge: charge.at))
@@ -96,7 +104,9 @@ class Bucket:
         return self._due - self._tolerance
 
     def earliest(self, cost: float, now: float) -> float:
-        """When a request of that cost may start, ``now`` at the earliest; the cost must not be above the limit."""
+        """When a request of that cost may start, ``now`` at the earliest; never where it is larger than the limit."""
+        if cost > self.limit:
+            return math.inf
         self._forget(now)
         start = now if self.credit.covers(cost, now) else max(now, self._due - self._tolerance)
         over = self._total + cost - self.limit
@@ -179,7 +189,9 @@ class Bucket:
         # Of an unlimited rate a request takes no time.
         self._second_cost = MINUTE_S / (self.rate * SHARE)
         # A tolerance below the largest request would let its pause be lost.
-        self._tolerance = 0.0 if self.rate <= SMALL_LIMIT else max(TOLERANCE_S, self._spread * self._largest * self._second_cost)
+        largest_s = self._largest * self._second_cost
+        wide = min(self._spread * largest_s, max(WIDEST_S, NARROW * largest_s))
+        self._tolerance = 0.0 if self.rate <= SMALL_LIMIT else max(TOLERANCE_S, wide)
         self._window = MINUTE_S + (SMALL_GUARD_S if self.limit <= SMALL_LIMIT else MINUTE_S / SHARE - MINUTE_S)
 
     def _forget(self, now: float) -> None:

@@ -12,7 +12,7 @@ from headrace.admission.last_good import LastGood, Patience
 
 FIRST = 16
 """Calls at once where nothing at all is known."""
-PATIENCE = Patience(hold_s=60.0, hold_calls=150, longest_calls=300, stand_s=10.0, stand_calls=5, unit=1.0)
+PATIENCE = Patience(hold_s=60.0, hold_calls=150, longest_calls=300, stand_s=10.0, stand_calls=5, longest_s=180.0, unit=1.0)
 
 ROUND_S = 2.0
 """A refusal comes back within so many seconds; a picture does not."""
@@ -71,16 +71,22 @@ class Calls:
 
     def refused(self, sent_at: float, now: float) -> bool:
         """A call was refused because there were too many (it is out no more); returns whether something was learnt."""
-        self._start = None
         if self._found is None:
+            if not self.out:
+                return False  # one call alone is not too many: the pause has to do
             self.put(self.out, now)
             self._round_at = now
             return True
         if sent_at <= self._round_at and now <= self._round_at + ROUND_S:
             # Of a burst that was too large those that are still out were let in.
-            self.put(min(self.out, math.floor(self._found.level)), now)
+            self.put(max(1, min(self.out, math.floor(self._found.level))), now)
             return True
         return self._found.refused(sent_at, now, self.out)
+
+    def absorb(self, other: Calls) -> None:
+        """Those of another pool that turned out to be this one."""
+        self.out += other.out
+        self._most = min(self._most, other._most)
 
     def put(self, most: int, now: float) -> None:
         """What an earlier run had found, or the server names."""

@@ -44,9 +44,10 @@ class Gate:
         self._queue = Queue()
         self._owners = Owners()
         self._timer = trio.CancelScope()
-        self._dead: set[Pool] = set()
-        self._died = False
-        """Whether a pool died since everybody was last looked at."""
+        self._known = {pool: (True, pool.meters.largest) for pool in self.pools}
+        """Of each pool whether it lived, and what it let in at most, when it was last looked at."""
+        self._lost = False
+        """Whether somebody may wait in vain since everybody was last looked at: a pool died, or turned out to be smaller."""
         self._soon = self.pools[0] if self.pools else None
         """A pool that was near enough for whatever was ever asked for; most likely it still is."""
         self._largest = Cost(0, 0, 0)
@@ -56,6 +57,8 @@ class Gate:
 
     async def run(self) -> None:
         """Wake up when the next waiting request is due; runs until cancelled, beside whatever uses the gate."""
+        for pool in self.pools:
+            self._merge(pool)  # what an earlier run found out
         while True:
             with self._timer:
                 await trio.sleep_forever()
@@ -95,12 +98,10 @@ class Gate:
 
     def changed(self, pool: Pool) -> None:
         """A call of that pool is over."""
-        merged = self._owners.merged(pool, self.pools, trio.current_time())
-        if merged is not None:
-            self.pools = tuple(each for each in self.pools if each is not merged)
-        if not pool.alive and pool not in self._dead:
-            self._dead.add(pool)
-            self._died = True
+        self._merge(pool)
+        known = pool.alive, pool.meters.largest
+        if self._known[pool] != known:
+            self._known[pool], self._lost = known, True
         self._settle((pool,))
 
     def statistics(self) -> tuple[PoolStatistics, ...]:
@@ -110,6 +111,12 @@ class Gate:
         if self._held is None:
             return books
         return tuple(attrs.evolve(each, state=f"held: {self._held}") for each in books)
+
+    def _merge(self, pool: Pool) -> None:
+        merged = self._owners.merged(pool, self.pools, trio.current_time())
+        if merged is not None:
+            self.pools = tuple(each for each in self.pools if each is not merged)
+            self._soon, self._lost = None, True
 
     @property
     def _patience_s(self) -> float:
@@ -148,10 +155,10 @@ class Gate:
         """Tell everybody who waits in vain why; returns whether there was somebody."""
         if not self._queue.models:
             return False
-        died, self._died = self._died, False
+        lost, self._lost = self._lost, False
         patience_s = self._patience_s
         # The queue may be long: nobody is looked at while some pool is near enough for whatever was ever asked for.
-        if not died and self._is_soon(now + patience_s, now):
+        if not lost and self._is_soon(now + patience_s, now):
             return False
         told = [(waiter, problem) for waiter in self._queue if (problem := verdict(self.pools, waiter.cost, now, patience_s))]
         for waiter, problem in told:
@@ -167,7 +174,7 @@ class Gate:
         if self._soon is not None and soon(self._soon):
             return True
         self._soon = next(filter(soon, self.pools), None)
-        return self._soon is not None or all(pool.alive and pool.latest(now) <= latest for pool in self.pools)
+        return self._soon is not None or all(pool.latest(now) <= latest for pool in self.pools if pool.alive)
 
     def _cause(self, pool: Pool, now: float) -> str:
         """What keeps the pool from starting a call."""

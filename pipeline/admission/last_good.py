@@ -15,6 +15,7 @@ MOST_CUT, LEAST_CUT = 0.5, 0.95
 FIRST_STEP = 0.05
 """The first trial is for so much more; each that stands doubles the step."""
 LAST_STEP = 0.5
+STEPS = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +30,8 @@ class Patience:
     stand_s: float
     stand_calls: int
     """Between two steps of one search."""
+    longest_s: float
+    """Where calls are few they are not waited for any longer; between two steps for a twentieth of it."""
     unit: float = 0.0
     """The least step: calls at once are counted in whole ones."""
 
@@ -92,8 +95,11 @@ class LastGood:
         """A call was sent that needed all of the level; returns whether the level went up for the next."""
         self._calls += 1
         patience, lasting_s = self._patience, now - self._changed_at
-        wait_s, calls = (patience.stand_s, patience.stand_calls) if self._searching else (patience.hold_s, self._needed)
-        if self.level >= self.most or lasting_s < wait_s or self._calls < max(calls, patience.stand_calls):
+        calls = max(self._needed, patience.stand_calls)
+        wait_s, longest_s = patience.hold_s, patience.longest_s
+        if self._searching:
+            wait_s, calls, longest_s = patience.stand_s, patience.stand_calls, patience.longest_s / STEPS
+        if self.level >= self.most or lasting_s < wait_s or (self._calls < calls and lasting_s < longest_s):
             return False
         self._good = self.level
         self.level = min(self.most, max(self.level + self._patience.unit, self.level * (1 + self._step)))

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from headrace.admission.bucket import MINUTE_S, SMALL_LIMIT, Bucket
+from headrace.admission.credit import ENOUGH as ENOUGH_LEFT
 from headrace.admission.credit import refills
 from headrace.admission.last_good import LastGood, Patience
 from headrace.admission.memory import MeterMemory
@@ -15,20 +16,25 @@ if TYPE_CHECKING:
     from headrace.admission.bucket import Charge
     from headrace.told import Level, Refusal
 
-RATE = Patience(hold_s=20.0, hold_calls=150, longest_calls=200, stand_s=5.0, stand_calls=10)
+RATE = Patience(hold_s=20.0, hold_calls=150, longest_calls=200, stand_s=5.0, stand_calls=10, longest_s=600.0)
 LEAST_SHARE = 0.02
 NEARLY_ALL = 0.93
 """Who gets so much of a limit in and is refused all the same meets a server that counts by the second: less pace would only lose."""
 TELLING_S = 10.0
 TELLING_COST = 400.0
 """What got through in less time says nothing about a rate, nor do fewer images where a minute has as many; a minute is always enough."""
-ENOUGH = 10
-"""Of so much use a rate can be guessed."""
+ENOUGH = 3.0
+"""From so many a minute that get through a rate can be guessed."""
+LEAST = 1.0
+"""A limit of less than one a minute is believed of nobody."""
 SAME = 0.01
 """Limits that differ by less are the same: the server rounds."""
 EMPTY = 0.05
 """So little left of a limit is a refusal foreseen, where this client has not used the rest."""
+ON_THE_WAY_S = 2.0
 FOREIGN = 0.9
+FORESEEN = 0.5
+"""Refusals that are only foreseen cut no deeper than to this part of the limit: real ones will say."""
 
 
 class Meter:
@@ -49,6 +55,8 @@ class Meter:
         self.firm = firm and limit is not None
         self.named = limit
         """What the settings say."""
+        self.largest = limit if self.firm else None
+        """No request may be larger: by the settings, or by the server's own word on one that was."""
         self.offered: float | None = None
         """A larger limit that the server spoke of and that the settings forbid."""
         # The exact log is for what the settings promise; what is learnt is only paced, or each trial would have to wait a minute.
@@ -77,8 +85,10 @@ class Meter:
 
     def learn(self, limit: float, source: str, now: float) -> bool:
         """Somebody who knows said what the limit is; returns whether that is news."""
-        if self.limit is not None and abs(limit - self.limit) <= SAME * self.limit:
+        if limit < LEAST or (self.limit is not None and abs(limit - self.limit) <= SAME * self.limit):
             return False
+        if self.largest is not None and not self.firm:
+            self.largest = max(self.largest, limit)
         if self.firm and self.named is not None and limit > self.named:
             self.offered = limit
             if self.limit == self.named:
@@ -91,7 +101,9 @@ class Meter:
         """A call was refused for this resource; returns whether something was learnt of it."""
         self.bucket.credit.close()
         self._refused.append((charge.at, charge.cost))
-        if refusal is not None and refusal.limit is not None:
+        if refusal is not None and refusal.limit is not None and refusal.limit >= LEAST:
+            if refusal.requested is not None and refusal.requested > refusal.limit and (self.largest or math.inf) > refusal.limit:
+                self.largest = refusal.limit
             if self.learn(refusal.limit, "refusal", now):
                 return True
             if self.limit is not None and self.pace.level > (1 + SAME) * self.limit:
@@ -101,9 +113,9 @@ class Meter:
         through = self._through(now)
         if self.limit is None:
             # Of a few calls nothing can be guessed: the pause that follows a refusal has to do.
-            if through is None or self.bucket.used(now) < ENOUGH:
+            if through is None or through < ENOUGH:
                 return False
-            self._set(max(through, 1.0), "guess", now)
+            self._set(through, "guess", now)
             return True
         trying = self.pace.trying
         if not trying and not self._overshot and (through is None or through + 1.0 >= NEARLY_ALL * max(self.limit, self.pace.level)):
@@ -123,14 +135,28 @@ class Meter:
         news = self.learn(level.limit, "header", now)
         if self.limit is None or abs(level.limit - self.limit) > SAME * self.limit:
             return news
-        since = self.bucket.used_after(charge.at)
-        self.bucket.credit.told(remaining=level.remaining, reset_s=level.reset_s, used=charge.used, since=since, now=now)
+        if level.remaining >= ENOUGH_LEFT * level.limit:
+            # Calls overtake each other on the way: what left shortly before was perhaps taken in after.
+            since = self.bucket.used_after(charge.at - ON_THE_WAY_S) - charge.cost
+            self.bucket.credit.told(remaining=level.remaining, reset_s=level.reset_s, used=charge.used, since=since, now=now)
         empty = level.remaining <= EMPTY * level.limit and refills(level.limit, level.remaining, level.reset_s)
+        empty = empty and self.pace.level > FORESEEN * level.limit
         if empty and charge.used < FOREIGN * (level.limit - level.remaining) and self.pace.refused(charge.at, now):
             # Others have used what we have not: a refusal foreseen.
             self._follow(now)
             return True
         return news
+
+    def absorb(self, other: Meter, now: float) -> None:
+        """The same limit was kept twice: what both used counts, and the smaller of what they know holds."""
+        if other.firm and other.named is not None:
+            self.named = other.named if not self.firm or self.named is None else min(self.named, other.named)
+            self.firm, self.largest = True, self.named
+            self.bucket.tighten(self.named)
+            self.pace.most = min(self.pace.most, self.named)
+        if other.limit is not None and (self.limit is None or other.limit < self.limit):
+            self._set(other.limit, other.source, now)
+        self.bucket.absorb(other.bucket, now)
 
     def memory(self, now: float) -> MeterMemory:
         """What another run can start with."""
@@ -147,9 +173,10 @@ class Meter:
 
     def recall(self, memory: MeterMemory, age_s: float, now: float) -> None:
         """Start with what a run knew that ended ``age_s`` ago, and with the charges of its last minute."""
-        if memory.named == self.named and memory.limit is not None and memory.level is not None:
-            if memory.limit != self.limit:
-                self._set(memory.limit, memory.source, now)
+        if memory.named == self.named and memory.limit is not None and memory.level is not None and memory.limit >= LEAST:
+            limit = min(memory.limit, self.named) if self.firm and self.named is not None else memory.limit
+            if limit != self.limit:
+                self._set(limit, memory.source, now)
             self.pace.put(min(memory.level, self.pace.most), now)
             self._follow(now)
             if self.firm:

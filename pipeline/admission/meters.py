@@ -50,8 +50,8 @@ class Meters:
     def too_large(self, cost: Cost) -> tuple[str, float] | None:
         """The first limit that a request of that cost is larger than."""
         for resource, meter in self.by_name.items():
-            if meter.limit is not None and getattr(cost, resource) > meter.limit:
-                return resource, meter.limit
+            if meter.largest is not None and getattr(cost, resource) > meter.largest:
+                return resource, meter.largest
         return None
 
     def ready_at(self, now: float) -> float:
@@ -119,6 +119,11 @@ class Meters:
         """The headers of an answer tell of one limit."""
         self.meter(level.resource).heard(level, _charge(booking, level.resource), now)
 
+    @property
+    def largest(self) -> tuple[float | None, ...]:
+        """The largest requests that may be let in, resource by resource."""
+        return tuple(meter.largest for meter in self.by_name.values())
+
     def known(self) -> Iterator[Known]:
         """What is known of each limit."""
         for name, meter in self.by_name.items():
@@ -127,10 +132,7 @@ class Meters:
     def absorb(self, other: Meters, now: float) -> None:
         """The limits of another pool turned out to be these: what it used counts here, and the smaller limit holds."""
         for name, theirs in other.by_name.items():
-            mine = self.meter(name)
-            if theirs.limit is not None and (mine.limit is None or theirs.limit < mine.limit):
-                mine.learn(theirs.limit, theirs.source, now)
-            mine.bucket.absorb(theirs.bucket, now)
+            self.meter(name).absorb(theirs, now)
 
     def memory(self, now: float) -> tuple[MeterMemory, ...]:
         """What another run can start with."""

@@ -25,7 +25,13 @@ class Owners:
         """
         for owner in pool.owners:
             known = self._known.setdefault((owner, pool.models), pool)
+            while known.merged_into is not None:
+                known = known.merged_into
             if known is not pool and known in pools:
+                if not known.alive:
+                    # Whoever can still work goes on as both.
+                    known, pool = pool, known
+                self._known[owner, pool.models] = known
                 known.absorb(pool, now)
                 log.warning(
                     "pools_merged",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from headrace.admission.booking import Booking, Cost
 from headrace.admission.books import Known, PoolStatistics
 from headrace.admission.breaker import Breaker
+from headrace.admission.bucket import MINUTE_S
 from headrace.admission.calls import Calls
 from headrace.admission.ledger import Ledger
 from headrace.admission.memory import PoolMemory
@@ -274,12 +275,17 @@ class Pool:
         """Another pool turned out to be of the same organisation: its keys and what it has out are this pool's from now on."""
         self.keys = (*self.keys, *other.keys)
         self.meters.absorb(other.meters, now)
-        self.calls.out += other.calls.out
+        self.calls.absorb(other.calls)
         self.owners |= other.owners
         self._busy_s += other._busy_s
         self._sent += other._sent
         self._refused += other._refused
         self._admitted.update(other._admitted)
+        self._said.extend(other._said)
+        begun = [at for at in (self._first_at, other._first_at) if at is not None]
+        ended = [at for at in (self._last_at, other._last_at) if at is not None]
+        self._first_at, self._last_at = min(begun, default=None), max(ended, default=None)
+        self._refusals.paused_until = max(self._refusals.paused_until, other._refusals.paused_until)
         other.merged_into = self
 
     def memory(self, now: float) -> PoolMemory:
@@ -295,6 +301,9 @@ class Pool:
     def recall(self, memory: PoolMemory, age_s: float, now: float) -> None:
         """Start with what a run knew that ended ``age_s`` ago."""
         self.meters.recall(memory.meters, age_s, now)
+        if age_s < MINUTE_S:
+            # What two pools that were one have used counts for both; later their answers will say it again.
+            self.owners |= set(memory.owners)
         if any(meter.limit is not None for meter in self.meters.by_name.values()):
             self.calls.paced()
         if memory.calls is not None:

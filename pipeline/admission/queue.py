@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headrace.admission.pool import Pool
     from headrace.records import Problem
 
-LOOK_AHEAD = 32
+LOOK_AHEAD = 128
 """So many of a lane that cannot start are passed over before the rest of it is left alone."""
 
 
@@ -80,7 +80,7 @@ class Queue:
         ready, wake_at = self._ready(pools, now) if self._lanes else ([], math.inf)
         granted: list[Grant] = []
         kept: dict[Pool, tuple[Cost, float]] = {}
-        for waiter in self._in_order(ready, kept):
+        for waiter in self._in_order(ready, granted):
             best, at = _best(waiter.cost, ready, kept, now)
             if best is None:
                 wake_at = min(wake_at, at)
@@ -104,7 +104,7 @@ class Queue:
                     wake_at = at
         return ready, wake_at
 
-    def _in_order(self, ready: list[Pool], kept: dict[Pool, tuple[Cost, float]]) -> Iterator[Waiter]:
+    def _in_order(self, ready: list[Pool], granted: list[Grant]) -> Iterator[Waiter]:
         """By arrival, over the lanes that a ready pool is for; of a lane that cannot go on the rest is left out."""
         heads: list[tuple[int, Waiter, Iterator[Waiter]]] = []
         for lane in self._lanes.values():
@@ -115,10 +115,10 @@ class Queue:
         passed = dict.fromkeys(self._lanes, 0)
         while heads and ready:
             _, waiter, waiters = heads[0]
-            model, before = waiter.cost.model, len(ready)
+            model, before = waiter.cost.model, len(granted)
             if any(pool.serves(model) for pool in ready):
                 yield waiter
-                passed[model] += len(ready) == before and bool(kept)
+                passed[model] += len(granted) == before
                 following = next(waiters, None) if passed[model] <= LOOK_AHEAD else None
             else:
                 following = None

@@ -19,7 +19,7 @@ from headrace.told import CALLS, RESOURCES
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 
-    from headrace.admission.books import Known, PoolStatistics
+    from headrace.admission.books import PoolStatistics
 
 TELLING_S = 10.0
 """A share of the time, or of a limit a minute, says something from so many seconds on."""
@@ -35,6 +35,7 @@ OF_THE_LINE = (ledger.INPUT, ledger.IN_FLIGHT, ledger.CONSUMER)
 NEARLY_ALL = 0.8
 """Part of the prompts in flight that is in a call where more of them would be more calls."""
 SAME = 0.01
+_LEARNT = {"refusal": "learnt from a refusal", "refusals": "learnt from refusals", "header": "learnt from headers"}
 
 
 class Pulled:
@@ -126,7 +127,10 @@ async def watch(statistics: Callable[[], Sequence[PoolStatistics]], max_in_fligh
     while True:
         await trio.sleep(LOOK_S)
         pools = [pool for pool in statistics() if pool.bound]
-        lately = {pool.name: _since(before.get(pool.name, {}), pool.bound) for pool in pools}
+        lately = {}
+        for pool in pools:
+            earlier = before.get(pool.name, {})
+            lately[pool.name] = {cause: seconds - earlier.get(cause, 0.0) for cause, seconds in pool.bound.items()}
         before = {pool.name: pool.bound for pool in pools}
         whole_s = sum(sum(bound.values()) for bound in lately.values())
         held_s = sum(bound.get(ledger.IN_FLIGHT, 0.0) for bound in lately.values())
@@ -217,18 +221,12 @@ def _about(pool: PoolStatistics, cause: str) -> str:
     if known is None or known.limit is None:
         return " (not known yet)"
     unit = "" if resource == CALLS else "/min"
-    told = [f"{known.limit:,.0f}{unit}", _source(known)]
+    told = [f"{known.limit:,.0f}{unit}", _LEARNT.get(known.source, known.source)]
     if abs(known.scale - 1) > SAME:
         told.append(f"{known.scale:.0%} of it tried")
     elif getattr(pool.limits, "max_concurrency" if resource == CALLS else f"{resource}_per_minute") == known.limit:
         told += [] if (share := used(pool, resource)) is None else [f"{share:.1%} of it used"]
     return f" ({', '.join(told)})"
-
-
-def _source(known: Known) -> str:
-    return {"refusal": "learnt from a refusal", "refusals": "learnt from refusals", "header": "learnt from headers"}.get(
-        known.source, known.source
-    )
 
 
 def _gain(bound: _Bound, bounds: Sequence[_Bound]) -> float:
@@ -245,10 +243,6 @@ def _offers(pools: Sequence[PoolStatistics]) -> Iterator[str]:
         yield f"{pool.name}: the API speaks of {theirs}, the settings allow {ours}"
     if len(offers) > SHOWN:
         yield f"and {len(offers) - SHOWN:,} more limits that the settings keep below what the API speaks of"
-
-
-def _since(before: Mapping[str, float], bound: Mapping[str, float]) -> dict[str, float]:
-    return {cause: seconds - before.get(cause, 0.0) for cause, seconds in bound.items()}
 
 
 def _named(names: Sequence[str]) -> str:

@@ -42,6 +42,8 @@ _UNITS_S = {"h": 3600.0, "m": _MINUTE_S, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs"
 
 # As in "on input-images per min", "on tokens per min (TPM)", and the abbreviation alone.
 _PACE = re.compile(rf"\b(?:{_WHAT})(?:\s+per\s+|\s*/\s*)(?P<period>[a-z]+)|\b([RTI])P(?P<span>[SMHD])\b", _WORDS)
+# "20 images per 10 seconds", "1 image every 2 seconds": no limit a minute, whatever it is counted in.
+_OTHER = re.compile(r"\b(?:per|every|each)\s+(?:[0-9.]+\s*)?(?:milliseconds?|seconds?|secs?|s|hours?|h|days?|d)\b", _WORDS)
 _AZURE = re.compile(r"\b(call|token) rate limit\b", _WORDS)
 # "Limit 5, Used 5, Requested 1", and of old "Limit: 90000.000000 / min. Current: 89000.000000 / min."
 _LIMIT = re.compile(rf"\blimit(?::| is| of)?\s+({_NUMBER})(?:\s*/\s*1?\s*([a-z]+))?", _WORDS)
@@ -88,7 +90,8 @@ def _refusal(error: Mapping[str, object], message: str) -> Refusal:
     if (slower or pace is None) and _AT_ONCE.search(message):
         return _numbers(CALLS, message)
     periods = (limit and limit[2], pace and (pace["period"] or pace["span"]))
-    if slower or any(period and period.lower() not in _MINUTE for period in periods):
+    a_minute = pace is not None and (pace["period"] or pace["span"] or "").lower() in _MINUTE
+    if slower or (not a_minute and _OTHER.search(message)) or any(period and period.lower() not in _MINUTE for period in periods):
         # The pause is enough: a limit a day is none a minute, and how fast is too fast is not said.
         return Refusal(resource=None)
     kind = error.get("type")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.admission.bucket import SHARE, START_S, TOLERANCE_S, Bucket, Charge
+from headrace.admission.bucket import NARROW, SHARE, START_S, TOLERANCE_S, WIDEST_S, Bucket, Charge
 
 LIMITS = (1, 5, 60, 61, 300, 5_000, 100_000)
 
@@ -149,15 +149,24 @@ def test_a_pause_saves_up_no_more_than_the_tolerance() -> None:
     assert bucket.earliest(1, 600.0) == pytest.approx(600.0 + 5 / (300 * SHARE / 60) - TOLERANCE_S)
 
 
-@pytest.mark.parametrize("spread", [1.5, 6.0])
-def test_where_requests_are_large_a_pause_saves_up_so_many_times_the_largest(spread: float) -> None:
-    bucket = Bucket(60_000, spread)
-    bucket.take(4_000, 0.0)
+def saved_up(bucket: Bucket, largest: float) -> int:
+    """What starts at once after a pause, once a request of that size was seen."""
+    bucket.take(largest, 0.0)
     started, now = 0, 600.0
-    while bucket.earliest(200, now) == now:
-        bucket.take(200, now)
-        started += 200
-    assert started == pytest.approx(4_000 * spread, abs=200)
+    while bucket.earliest(50, now) == now:
+        bucket.take(50, now)
+        started += 50
+    return started
+
+
+@pytest.mark.parametrize("spread", [NARROW, 6.0])
+def test_where_requests_are_large_a_pause_saves_up_so_many_times_the_largest(spread: float) -> None:
+    assert saved_up(Bucket(60_000, spread), 1_500) == pytest.approx(1_500 * spread, abs=50)
+
+
+def test_where_they_are_very_large_it_saves_up_no_more_than_ten_seconds_of_the_rate_or_one_and_a_half_of_them() -> None:
+    assert saved_up(Bucket(60_000, 6.0), 4_000) == pytest.approx(WIDEST_S * 60_000 * SHARE / 60, abs=50)
+    assert saved_up(Bucket(60_000, 6.0), 12_000) == pytest.approx(12_000 * NARROW, abs=50)
 
 
 def test_a_cost_as_large_as_the_limit_waits_for_an_empty_minute() -> None:

@@ -240,7 +240,7 @@ def test_who_waits_for_a_limit_that_turns_out_to_be_smaller_than_its_request_is_
             eight = Cost(images=8, tokens=0, model="flare")
             permit = await door.permit_of(gate, eight)
             waiting = await door.queued(gate, nursery, eight)
-            permit.failed(problem(Kind.RATE_LIMITED, 1.0), Told(refusal=Refusal(resource="images", limit=5)))
+            permit.failed(problem(Kind.RATE_LIMITED, 1.0), Told(refusal=Refusal(resource="images", limit=5, requested=8)))
             await wait_all_tasks_blocked()
             assert isinstance(waiting.outcome, Problem)
             assert waiting.outcome.kind is Kind.TOO_LARGE

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.admission.last_good import FIRST_STEP, LAST_STEP, LEAST_CUT, MOST_CUT, LastGood, Patience
 
-PATIENCE = Patience(hold_s=20.0, hold_calls=8, longest_calls=32, stand_s=5.0, stand_calls=4)
+PATIENCE = Patience(hold_s=20.0, hold_calls=8, longest_calls=32, stand_s=5.0, stand_calls=4, longest_s=1e5)
 SOON = 0.01
 
 
@@ -67,12 +67,6 @@ def test_more_is_tried_after_the_hold_and_enough_calls_and_not_before() -> None:
     assert at == pytest.approx(PATIENCE.hold_s, abs=0.2)
     assert often.level == pytest.approx(100.0 * (1 + FIRST_STEP))
     assert often.trying
-
-
-def test_a_level_that_is_not_used_up_is_not_raised_by_time() -> None:
-    level = found()
-    assert not level.used(1e6)
-    assert level.level == 100.0
 
 
 def test_each_trial_that_stands_doubles_the_step_up_to_a_bound() -> None:
@@ -139,6 +133,13 @@ def test_what_is_counted_in_whole_ones_is_raised_by_one_at_least() -> None:
     level = found(3.0, patience=attrs.evolve(PATIENCE, unit=1.0))
     raised(level)
     assert level.level == 4.0
+
+
+def test_where_calls_are_few_they_are_not_waited_for_any_longer() -> None:
+    level = found(patience=attrs.evolve(PATIENCE, longest_s=100.0))
+    at, calls = used_until_more_is_tried(level, 0.0, every_s=50.0)
+    assert (at, calls) == (100.0, 2)
+    assert calls < PATIENCE.stand_calls
 
 
 EVENTS = st.lists(st.tuples(st.sampled_from(["used", "refused", "late", "put"]), st.floats(0, 30), st.floats(0, 1_000)), max_size=150)

