@@ -43,20 +43,21 @@ time gives the same figures for the same seed (`--seed`); CPU, and what goes ove
 """
 PEERS = """\
 {% for workload in workloads -%}
-Workload {{ workload.number }}: {{ workload.limits | length }} keys of {{ workload.limits | map("first") | unique | together }} images a minute
+Workload {{ workload.number }}: {{ workload.limits | length }} keys of
+{%- set paces = workload.limits | map("first") | unique %} {{ paces | together }} images a minute
 {%- if workload.limits[0][1] %} with {{ workload.limits | map("last") | together }} calls at once
 {%- else %} and no limit of calls at once; a client that has to be told a number is told {{ setup.at_once }} a key
 {%- endif %}. {{ workload.prompts }} prompts.
 
 {% endfor -%}
-Every client runs over loopback in a process of its own, against a fresh server whose buckets hold {{ setup.burst_s | whole }} s of their rate and
-whose latency is log-normal with a median of {{ setup.latency_s }} s, and is stopped after {{ setup.bound_s | whole }} s. The share is that of the
-pictures that the limits let through in the time that the client took. Who gives prompts up ends early, while the full buckets of the start
-still count for much: its share and its seconds are not to be compared with those of a client that answered them all. CPU is that of the
-client's process, an answered prompt. How each client is set up is told in `benchmarks/peer_*.py`.
+Every client runs over loopback in a process of its own, against a fresh server whose buckets hold {{ setup.burst_s | whole }} s of their
+rate and whose latency is log-normal with a median of {{ setup.latency_s }} s, and is stopped after {{ setup.bound_s | whole }} s. The share
+is that of the pictures that the limits let through in the time that the client took. Who gives prompts up ends early, while the full
+buckets of the start still count for much: its share and its seconds are not to be compared with those of a client that answered them all.
+CPU is that of the client's process, an answered prompt. How each client is set up is told in `benchmarks/peer_*.py`.
 |||
-The goal is to be first in every column, ties included, and of CPU to use at most {{ setup.cpu_goal | whole }} times what the leanest does. The
-others write a picture to a file and that is all; headrace checks each picture, syncs it, and has every step in a journal that is synced
+The goal is to be first in every column, ties included, and of CPU to use at most {{ setup.cpu_goal | whole }} times what the leanest does.
+The others write a picture to a file and that is all; headrace checks each picture, syncs it, and has every step in a journal that is synced
 too.
 {% for miss in missed %}
 - Missed: {{ miss }}.

@@ -68,6 +68,7 @@ def bars(path: Path, title: str, names: Sequence[str], values: Mapping[str, Sequ
     for ax, lengths in zip(axes, values.values(), strict=True):
         ax.bar_label(ax.barh(names, lengths, color=colours), fmt="{:,.0f}", padding=3)
         ax.set_xmargin(0.2)
+        ax.set_xticks([])
     axes[0].invert_yaxis()
     save(figure, path)
 

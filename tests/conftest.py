@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 PATIENCE_S = 20.0
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a run keeps by default is kept below HOME: nothing that a test does belongs among what real runs know."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def on_loopback() -> Iterator[Callable[[World], str]]:
     """``on_loopback(world)``: the base URL of a server, in a thread of its own until the session ends."""

@@ -80,7 +80,7 @@ async def _line(url: str, folder: str, prompts: int, journal: bool) -> float:
             "provider": {"base_url": url},
             "pool": [{"name": "bench", "images_per_minute": PER_MINUTE, "requests_per_minute": PER_MINUTE}],
             "key": [{"name": "bench", "pool": "bench", "env": "BENCH_KEY"}],
-            "cache": {"policy": "off"},
+            "cache": {"policy": "off", "dir": f"{folder}/cache"},
             "run": {"out_dir": folder, "journal": journal, "max_in_flight": 128},
         }
     )

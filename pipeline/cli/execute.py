@@ -159,7 +159,7 @@ class _Run:
             self._results.drain()
 
     def _tell(self, race: Race, elapsed_s: float, *, unwritten: bool) -> None:
-        for text in summary(self._counters, race.statistics(), elapsed_s):
+        for text in summary(self._counters, race.statistics(), elapsed_s, race.max_in_flight):
             _say(text)
         folder = self._job.settings.run.out_dir
         left = self._results.in_flight if self._results is not None else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from headrace.errors import UsageError
-from headrace.models import catalogue
+from headrace.models import Limits, catalogue
 from headrace.settings import PoolSettings, RequestSettings, Settings
 
 if TYPE_CHECKING:
@@ -68,5 +68,4 @@ def _pools(settings: Settings, tier: str | None) -> tuple[PoolSettings, ...]:
         pools = (PoolSettings(name="default"),)
     elif not pools:
         raise UsageError("--tier is for pools, and the configuration's keys name none; give each [[key]] a pool")
-    unlimited = attrs.asdict(PoolSettings(name="any"))
-    return tuple(attrs.evolve(pool, tier=tier) if attrs.asdict(pool) | {"name": "any"} == unlimited else pool for pool in pools)
+    return tuple(attrs.evolve(pool, tier=tier) if pool.limits() == Limits() else pool for pool in pools)
