@@ -97,8 +97,8 @@ server counts by less than a minute.
 {% for server, its in missed | groupby("server") -%}
 {% set limit = its | map(attribute="limit") | min -%}
 - {{ server }}:
-  {%- if server == "bucket of a second" %} at {{ limit }} a minute it holds one picture. Delays bring calls closer together than
-  {{ "%g" % (60 / limit) }} s; the second of two is refused then, and as it is charged, the bucket is empty again.
+  {%- if server == "bucket of a second" %} at {{ its | map(attribute="limit") | unique | sort | together }} a minute it holds one picture.
+  Delays bring calls closer together than the limit's pace: the second of two is refused, and charged, so that the bucket is empty again.
   {%- elif server == "sliding counter, 60 s" %} of {{ limit }} a minute it lets {{ limit - 1 }} in that come evenly
   ({{ ((limit - 1) / limit) | percent }}), for the last minute's count weighs on.
   {%- elif server == "sliding log, 60 s" %} the {{ (1 - pace) | percent }} that headrace leaves is
@@ -133,11 +133,11 @@ take no time.
 - Calls at once, refused without a word: nothing tells them from a rate. headrace guesses a rate, paces itself by it, and stays below what
   is there.
 {%- endif %}
-{%- if calls | rejectattr("refusals", "eq", "bare") | list %}
+{%- if calls | slow(goals) | rejectattr("refusals", "eq", "bare") | list %}
 - More calls at once than before: nothing says that there are. headrace holds what was good after a refusal for a while, and then tries more
   in growing steps, each of which has to stand first.
 {%- endif %}
-{%- for cell in rates %}
+{%- for cell in missed if cell in rates or (cell.refusals != "bare" and cell.refused > goals.refused) %}
 - {{ cell.case }} ({{ cell.refusals }}): {% if cell.refused > goals.refused %}{{ cell.refused | percent(2) }} of 429s{% else %}the time
   until it has what is there{% endif %}.
 {%- endfor %}
@@ -160,6 +160,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "quieter": lambda cells: [cell for cell in cells if cell["refused"] < cell["steady_refused"]],
     "of_calls": lambda cells: [cell for cell in cells if "calls at once" in cell["case"]],
     "of_rates": lambda cells: [cell for cell in cells if "calls at once" not in cell["case"]],
+    "slow": lambda cells, goals: [cell for cell in cells if cell["share"] < goals["share"]],
     "lost": lambda cells: [cell for cell in cells if cell["share"] < cell["steady_share"]],
 }
 

@@ -79,8 +79,13 @@ def _limit(limit: float) -> Callable[[World], Awaitable[None]]:
     return partial(_after, act=lambda world: world.change_limit("a", images_per_minute=limit))
 
 
-def _cap(most: int) -> Callable[[World], Awaitable[None]]:
-    return partial(_after, act=lambda world: world.change_limit("a", max_concurrency=most))
+def _calls(before: int, after: int) -> dict[str, Any]:
+    """A limit of calls at once alone; they take 10.63 s on average."""
+    return {
+        "servers": [_server(images_per_minute=None, max_concurrency=before)],
+        "then": partial(_after, act=lambda world: world.change_limit("a", max_concurrency=after)),
+        "there": (before * 60 / 10.63, after * 60 / 10.63),
+    }
 
 
 async def _stranger(world: World) -> None:
@@ -120,22 +125,8 @@ CASES = (
         there=(2 * LIMIT, LIMIT),
     ),
     Case(name="an organisation hidden behind two keys", clients=_two, servers=[_server(keys=("a", "b"))]),
-    # 24 calls of 10.6 s on average.
-    Case(
-        name="24 calls at once, not told, then 12",
-        clients=_told(None),
-        servers=[_server(images_per_minute=None, max_concurrency=24)],
-        then=_cap(12),
-        there=(24 * 60 / 10.63, 12 * 60 / 10.63),
-        plotted=True,
-    ),
-    Case(
-        name="12 calls at once, not told, then 48",
-        clients=_told(None),
-        servers=[_server(images_per_minute=None, max_concurrency=12)],
-        then=_cap(48),
-        there=(12 * 60 / 10.63, 48 * 60 / 10.63),
-    ),
+    Case(name="24 calls at once, not told, then 12", clients=_told(None), **_calls(24, 12), plotted=True),
+    Case(name="12 calls at once, not told, then 48", clients=_told(None), **_calls(12, 48)),
 )
 
 

@@ -20,6 +20,10 @@ RATE = Patience(hold_s=20.0, hold_calls=150, longest_calls=200, stand_s=5.0, sta
 LEAST_SHARE = 0.02
 NEARLY_ALL = 0.93
 """Who gets so much of a limit in and is refused all the same meets a server that counts by the second: less pace would only lose."""
+MOST = 0.8
+"""The same where the waits that the server asks for show that it does."""
+SURE = 3
+SHORT_S = 10.0
 TELLING_S = 10.0
 TELLING_COST = 400.0
 """What got through in less time says nothing about a rate, nor do fewer images where a minute has as many; a minute is always enough."""
@@ -67,6 +71,8 @@ class Meter:
             self._follow(0.0)
         self._refused: deque[tuple[float, float]] = deque()
         self._first_at: float | None = None
+        self._by_the_second = 0
+        """Refusals whose wait fits a window of seconds, and no bucket of a minute."""
         self._overshot = False
         """Whether a trial was refused, and nothing is known of what gets through since then."""
 
@@ -97,19 +103,14 @@ class Meter:
         self._set(limit, source, now)
         return True
 
-    def refused(self, refusal: Refusal | None, charge: Charge, now: float) -> bool:
-        """A call was refused for this resource; returns whether something was learnt of it."""
+    def refused(self, refusal: Refusal | None, charge: Charge, now: float, wait_s: float | None = None) -> bool:
+        """A call was refused for this resource, to come again after ``wait_s``; returns whether something was learnt of it."""
+        if refusal is not None and wait_s is not None:
+            self._by_the_second += not _by_the_minute(refusal, wait_s)
         self.bucket.credit.close()
         self._refused.append((charge.at, charge.cost))
-        if refusal is not None and refusal.limit is not None and refusal.limit >= LEAST:
-            if refusal.requested is not None and refusal.requested > refusal.limit and (self.largest or math.inf) > refusal.limit:
-                self.largest = refusal.limit
-            if self.learn(refusal.limit, "refusal", now):
-                return True
-            if self.limit is not None and self.pace.level > (1 + SAME) * self.limit:
-                self.pace.fall(self.limit, now)
-                self._follow(now)
-                return True
+        if refusal is not None and self._told(refusal, now):
+            return True
         through = self._through(now)
         if self.limit is None:
             # Of a few calls nothing can be guessed: the pause that follows a refusal has to do.
@@ -117,14 +118,14 @@ class Meter:
                 return False
             self._set(through, "guess", now)
             return True
-        trying = self.pace.trying
-        if not trying and not self._overshot and (through is None or through + 1.0 >= NEARLY_ALL * max(self.limit, self.pace.level)):
+        if not self._too_fast(through):
             return False
+        trying = self.pace.trying
         # Of a small limit a minute tells little: it is cut by little.
         sure = trying or self._overshot or self.pace.level > SMALL_LIMIT
         cut = self.pace.refused(charge.at, now, (through or 0.0) if sure else self.pace.level)
         if cut:
-            if trying:
+            if trying and not self.firm:
                 # What got through so far was stored up; from now on it tells what there is.
                 self._first_at, self._overshot = now, True
             self._follow(now)
@@ -185,6 +186,29 @@ class Meter:
         if age_s < MINUTE_S:
             self.bucket.drain(now)
 
+    def _told(self, refusal: Refusal, now: float) -> bool:
+        """Learn from the numbers of a refusal; returns whether they taught something."""
+        if refusal.limit is None or refusal.limit < LEAST:
+            return False
+        if refusal.requested is not None and refusal.requested > refusal.limit and (self.largest or math.inf) > refusal.limit:
+            self.largest = refusal.limit
+        if self.learn(refusal.limit, "refusal", now):
+            return True
+        if self.limit is not None and self.pace.level > (1 + SAME) * self.limit:
+            self.pace.fall(self.limit, now)
+            self._follow(now)
+            return True
+        return False
+
+    def _too_fast(self, through: float | None) -> bool:
+        """Whether a refusal is a reason to go slower, after what got through."""
+        aimed = max(self.limit or 0.0, self.pace.level)
+        if self._by_the_second >= SURE:
+            return through is not None and through + 1.0 < MOST * aimed
+        if self.pace.trying or self._overshot:
+            return True
+        return through is not None and through + 1.0 < NEARLY_ALL * aimed
+
     def _set(self, limit: float, source: str, now: float) -> None:
         self.limit, self.source = limit, source
         self.pace = LastGood(limit, RATE, least=LEAST_SHARE * limit, most=self.named if self.firm and self.named else math.inf)
@@ -209,3 +233,11 @@ class Meter:
             return None
         self._overshot = False
         return (self.bucket.used_after(now - span) - sum(cost for at, cost in self._refused if at > now - span)) * MINUTE_S / span
+
+
+def _by_the_minute(refusal: Refusal, wait_s: float) -> bool:
+    """Whether the wait is what a bucket of that limit a minute takes to refill: a window of a second makes wait for its end."""
+    limit, used, requested = refusal.limit, refusal.used, refusal.requested
+    if limit is None or used is None or requested is None:
+        return True
+    return wait_s > SHORT_S or wait_s <= 1.1 * (used + requested - limit) * MINUTE_S / limit + 0.01

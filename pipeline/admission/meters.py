@@ -103,7 +103,7 @@ class Meters:
         """Part of the limit that the last minute used, of whichever is used most."""
         return max((meter.bucket.usage(now) for meter in self.by_name.values()), default=0.0)
 
-    def refused(self, refusal: Refusal | None, booking: Booking, now: float) -> bool:
+    def refused(self, refusal: Refusal | None, booking: Booking, now: float, wait_s: float | None = None) -> bool:
         """A call was refused for its pace; returns whether a rate is known now.
 
         Where the answer does not say which limit it was, it was the one that is used most.
@@ -112,7 +112,7 @@ class Meters:
             meter = self.meter(refusal.resource)
         else:
             meter = max(self.by_name.values(), key=lambda meter: meter.bucket.usage(now), default=None) or self.meter(IMAGES)
-        meter.refused(refusal, _charge(booking, meter.resource), now)
+        meter.refused(refusal, _charge(booking, meter.resource), now, wait_s)
         return meter.limit is not None
 
     def heard(self, level: Level, booking: Booking, now: float) -> None:

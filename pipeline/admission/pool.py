@@ -317,7 +317,7 @@ class Pool:
             if self.calls.out and problem.retry_after_s is None:
                 return  # the next one starts when one of those that are out comes back
         elif problem.kind is Kind.RATE_LIMITED:
-            if self.meters.refused(refusal, booking, now):
+            if self.meters.refused(refusal, booking, now, problem.retry_after_s):
                 self.calls.paced()
             else:
                 self.calls.refused(booking.at, now)  # nothing is known of any rate: it may as well have been too many at once

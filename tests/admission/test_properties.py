@@ -5,6 +5,7 @@ leaks, and nobody who has waited longest is put off by those behind.
 from __future__ import annotations
 
 import itertools
+import operator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -57,25 +58,27 @@ class Client:
     ending: Ending
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Started:
     """A call that left."""
 
     pool: Pool
     at: float
     cost: Cost
+    """What it turned out to take."""
 
 
 # Of the waits some are nothing, and some are longer than everything that is remembered.
-GAPS = st.one_of(st.sampled_from([0.0, 0.0, 0.0, 1e-3, 61.0, 3_600.0]), st.floats(0, 10))
+GAPS = st.one_of(st.just(0.0), st.just(0.0), st.floats(0, 10), st.sampled_from([1e-3, 61.0, 3_600.0]))
 LATENCIES = st.one_of(st.just(0.0), st.floats(0, 90))
 LIMITS = st.builds(
     Limits,
-    images_per_minute=st.one_of(st.none(), st.integers(4, 120)),
-    tokens_per_minute=st.one_of(st.none(), st.integers(1_000, 6_000)),
+    images_per_minute=st.one_of(st.none(), st.integers(4, 20), st.integers(61, 120)),
+    tokens_per_minute=st.one_of(st.none(), st.integers(1_000, 1_500), st.integers(1_000, 6_000)),
     requests_per_minute=st.one_of(st.none(), st.integers(1, 100)),
     max_concurrency=st.one_of(st.none(), st.integers(1, 5)),
 )
+NARROW = st.builds(attrs.evolve, LIMITS, max_concurrency=st.integers(1, 3))
 POOLS = st.lists(st.tuples(LIMITS, st.sampled_from([(), ("large",), ("sm*",)]), st.booleans()), min_size=1, max_size=4)
 COSTS = st.builds(Cost, images=st.integers(1, 4), tokens=st.integers(1, 1_000), model=st.sampled_from(MODELS))
 BENIGN = st.one_of(
@@ -104,7 +107,7 @@ ANY = st.one_of(BENIGN, st.builds(Ending, problem=REFUSED, told=TOLD), st.builds
 
 
 def clients(endings: st.SearchStrategy[Ending]) -> st.SearchStrategy[list[Client]]:
-    """Some clients whose calls end so."""
+    """Some clients whose calls end so, and who come again and again."""
     one = st.builds(
         Client,
         gap_s=GAPS,
@@ -113,7 +116,7 @@ def clients(endings: st.SearchStrategy[Ending]) -> st.SearchStrategy[list[Client
         patience_s=st.one_of(st.just(float("inf")), st.just(0.0), st.floats(0, 200)),
         ending=endings,
     )
-    return st.lists(one, min_size=1, max_size=30)
+    return st.builds(operator.mul, st.lists(one, min_size=1, max_size=12), st.integers(1, 6))
 
 
 class Sim:
@@ -155,7 +158,10 @@ class Sim:
         if not ending.sent:
             permit.released()
             return
-        self.started.append(Started(pool=permit.pool, at=trio.current_time(), cost=client.cost))
+        assert permit._booking is not None
+        # When it was let in: the clock may leap before it gets to know.
+        call = Started(pool=permit.pool, at=permit._booking.at, cost=client.cost)
+        self.started.append(call)
         try:
             await trio.sleep(client.latency_s)
         except trio.Cancelled:
@@ -163,12 +169,15 @@ class Sim:
             raise
         if ending.problem is not None:
             permit.failed(ending.problem, ending.told)
+        elif ending.billed is None:
+            permit.succeeded(None, ending.told)
         else:
-            billed = None if ending.billed is None else Usage(input_tokens=0, output_tokens=int(ending.billed * client.cost.tokens))
-            permit.succeeded(billed, ending.told)
+            # Never more than was estimated: what is charged too late cannot be held back.
+            call.cost = attrs.evolve(client.cost, tokens=int(ending.billed * client.cost.tokens))
+            permit.succeeded(Usage(input_tokens=0, output_tokens=call.cost.tokens), ending.told)
 
     def busiest_minute(self, pool: Pool, resource: str) -> float:
-        """The most of it that left within 60 s, as it was estimated."""
+        """The most of it that left within 60 s."""
         mine = [(call.at, getattr(call.cost, resource)) for call in self.started if call.pool is pool]
         return max((sum(cost for other, cost in mine if at <= other <= at + 60) for at, _ in mine), default=0.0)
 
@@ -196,25 +205,16 @@ def test_no_minute_holds_more_than_a_limit_at_the_door_and_no_permit_leaks(
         assert books.calls == sum(call.pool is pool for call in sim.started)
         for resource in RESOURCES:
             limit = getattr(limits, f"{resource}_per_minute")
-            # Billed tokens are never more than estimated ones, and what is refunded may be used again.
-            if limit is not None and not exceed and resource != "tokens":
+            if limit is not None and not exceed:
                 assert sim.busiest_minute(pool, resource) <= limit
 
 
 @settings(max_examples=120, deadline=None)
-@given(pools=POOLS, comers=clients(st.builds(Ending)), leaps=LEAPS)
-def test_no_minute_holds_more_tokens_than_the_limit_where_the_estimates_are_what_is_billed(
-    pools: list[tuple[Limits, tuple[str, ...], bool]], comers: list[Client], leaps: list[tuple[float, float]]
-) -> None:
-    sim = Sim(made(pools))
-    sim.run(comers, leaps)
-    for pool, (limits, _, exceed) in zip(sim.gate.pools, pools, strict=True):
-        if limits.tokens_per_minute is not None and not exceed:
-            assert sim.busiest_minute(pool, "tokens") <= limits.tokens_per_minute
-
-
-@settings(max_examples=120, deadline=None)
-@given(pools=POOLS, comers=clients(ANY), owners=st.lists(st.sampled_from("ab"), min_size=1, max_size=4))
+@given(
+    pools=st.lists(st.tuples(NARROW, st.sampled_from([(), (), ("large",)]), st.booleans()), min_size=2, max_size=4),
+    comers=clients(st.one_of(BENIGN, ANY)),
+    owners=st.lists(st.sampled_from("aab"), min_size=1, max_size=4),
+)
 def test_no_permit_leaks_when_pools_become_one_meanwhile(
     pools: list[tuple[Limits, tuple[str, ...], bool]], comers: list[Client], owners: list[str]
 ) -> None:
@@ -226,7 +226,7 @@ def test_no_permit_leaks_when_pools_become_one_meanwhile(
     books = [pool.statistics(FOR_EVER_S) for pool in sim.gate.pools]
     assert [each.in_flight for each in books] == [0] * len(books)
     assert sum(each.calls for each in books) == len(sim.started)
-    assert sorted(key for each in books for key in each.keys) == sorted(key.name for pool in every for key in pool.keys)
+    assert sorted(key for each in books for key in each.keys) == [f"{n}{letter}" for n in range(len(pools)) for letter in "ab"]
 
 
 def _of(ending: Ending, owner: str) -> Ending:
