@@ -52,8 +52,8 @@ Workload {{ workload.number }}: {{ workload.limits | length }} keys of
 {% endfor -%}
 Every client runs over loopback in a process of its own, against a fresh server whose buckets hold {{ setup.burst_s | whole }} s of their
 rate and whose latency is log-normal with a median of {{ setup.latency_s }} s, and is stopped after {{ setup.bound_s | whole }} s. The share
-is that of the pictures that the limits let through in the time that the client took. Who gives prompts up ends early, while the full
-buckets of the start still count for much: its share and its seconds are not to be compared with those of a client that answered them all.
+is that of the pictures that the limits let through in the time that the client took. Who gives more than one prompt in a hundred up
+ends early, while the full buckets of the start still count for much: its share and its seconds are not to be compared with the others'.
 CPU is that of the client's process, an answered prompt. How each client is set up is told in `benchmarks/peer_*.py`.
 |||
 The goal is to be first in every column, ties included, and of CPU to use at most {{ setup.cpu_goal | whole }} times what the leanest does.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import trio
+from reliability.simulation import pinned
 from trio.testing import MockClock
 
 from headrace.admission.booking import Cost
@@ -97,7 +98,8 @@ class Plant:
     def run(self, seconds: float, *beside: Callable[[World], Awaitable[None]], number: int | None = None) -> Seen:
         """Run it for so many virtual seconds, or until so many images are there; what is ``beside`` runs beside it."""
         seen = Seen()
-        trio.run(self._main, seconds, beside, number, seen, clock=MockClock(autojump_threshold=0))
+        with pinned(self.seed):
+            trio.run(self._main, seconds, beside, number, seen, clock=MockClock(autojump_threshold=0))
         return seen
 
     async def _main(self, seconds: float, beside: Sequence[Callable[[World], Awaitable[None]]], number: int | None, seen: Seen) -> None:

@@ -105,7 +105,7 @@ def _apart(row: dict[str, Any]) -> tuple[float, float]:
     context = multiprocessing.get_context("spawn")
     with loopback_api(settings) as url, tempfile.TemporaryDirectory() as folder:
         here, there = context.Pipe()
-        process = context.Process(target=_child, args=(there, url, folder, row))
+        process = context.Process(target=_child, args=(there, url, folder, row), daemon=True)
         process.start()
         there.close()
         if not here.poll(LONGEST_S if row["prompts"] <= max(PROMPTS) else MILLION_S):

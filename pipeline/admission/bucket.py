@@ -95,8 +95,12 @@ class Bucket:
 
     def prime(self, charges: Iterable[tuple[float, float]]) -> None:
         """Enter what was charged before this run: times on this run's clock, so before its start, and costs."""
+        largest = self._largest
         for at, cost in sorted(charges):
             self.take(cost, at)
+        # What comes is the sum of a second, and no request.
+        self._largest = largest
+        self._fit()
 
     @property
     def ready(self) -> float:

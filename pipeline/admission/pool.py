@@ -300,6 +300,7 @@ class Pool:
 
     def recall(self, memory: PoolMemory, age_s: float, now: float) -> None:
         """Start with what a run knew that ended ``age_s`` ago."""
+        self._said.extend(memory.refusals)
         self.meters.recall(memory.meters, age_s, now)
         if age_s < MINUTE_S:
             # What two pools that were one have used counts for both; later their answers will say it again.

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from headrace.admission.bucket import NARROW, SHARE, START_S, TOLERANCE_S, WIDEST_S, Bucket, Charge
 
 LIMITS = (1, 5, 60, 61, 300, 5_000, 100_000)
+MANY = 10_000
+"""More than any limit here lets start at once."""
 
 
 def saturate(bucket: Bucket, costs: list[float], seconds: float, late_s: float = 0.0) -> list[tuple[float, float]]:
@@ -113,11 +115,11 @@ def test_costs_that_are_large_against_the_limit_leave_at_most_a_tenth_of_it_unus
 
 def at_once(bucket: Bucket, now: float) -> int:
     """How many requests of one start then."""
-    number = 0
-    while bucket.earliest(1, now) == now:
+    for number in range(MANY):
+        if bucket.earliest(1, now) > now:
+            return number
         bucket.take(1, now)
-        number += 1
-    return number
+    raise AssertionError
 
 
 @pytest.mark.parametrize("limit", [300, 5_000])
@@ -152,11 +154,12 @@ def test_a_pause_saves_up_no_more_than_the_tolerance() -> None:
 def saved_up(bucket: Bucket, largest: float) -> int:
     """What starts at once after a pause, once a request of that size was seen."""
     bucket.take(largest, 0.0)
-    started, now = 0, 600.0
-    while bucket.earliest(50, now) == now:
+    now = 600.0
+    for started in range(0, 50 * MANY, 50):
+        if bucket.earliest(50, now) > now:
+            return started
         bucket.take(50, now)
-        started += 50
-    return started
+    raise AssertionError
 
 
 @pytest.mark.parametrize("spread", [NARROW, 6.0])
@@ -293,3 +296,11 @@ def test_no_minute_across_a_restart_holds_more_than_the_limit(
     for gap, share in steps:
         now = start(second, share, now + gap)
     assert busiest_minute(started) <= limit
+
+
+def test_a_pause_after_a_restart_saves_up_no_more_than_one_before_it() -> None:
+    before, after = Bucket(6_000, 6.0), Bucket(6_000, 6.0)
+    saturate(before, [1], 30)
+    after.prime(before.recent(30.0))
+    after.drain(30.0)
+    assert at_once(after, 600.0) == at_once(before, 600.0)

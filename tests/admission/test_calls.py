@@ -27,17 +27,22 @@ def found(most: int, named: int | None = None) -> Calls:
     return calls
 
 
+def fill(calls: Calls, now: float) -> None:
+    """As many as may go out go out."""
+    assert math.isfinite(calls.most)
+    while calls.free:
+        calls.sent(now)
+
+
 def most_after_rounds(calls: Calls, rounds: int) -> list[int]:
     """How many are out after each round that is served; whenever one comes back as many go out as may."""
     numbers = []
     for _ in range(rounds):
         round_of = calls.out
-        while calls.free:
-            calls.sent(0.0)
+        fill(calls, 0.0)
         for _ in range(round_of):
             calls.back(well=True)
-            while calls.free:
-                calls.sent(0.0)
+            fill(calls, 0.0)
         numbers.append(calls.out)
     return numbers
 
@@ -139,8 +144,7 @@ def test_more_is_never_tried_than_the_settings_name() -> None:
     calls = found(5, named=6)
     for n in range(2_000):
         now = float(n)
-        while calls.free:
-            calls.sent(now)
+        fill(calls, now)
         calls.back(well=True)
     assert calls.most == 6
     assert calls.learnt is None, "what the settings name is nothing that was learnt"

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from headrace.admission.books import Known
 
 ONE = Cost(images=1, tokens=100)
+MANY = 20_000
+"""More than any limit here lets start."""
 SLOW_DOWN = Problem(kind=Kind.SLOW_DOWN, message="Too many at once.")
 TOO_FAST = Problem(kind=Kind.RATE_LIMITED, message="Too fast.", retry_after_s=1.0)
 
@@ -47,8 +49,10 @@ def known(studio: Pool, resource: str = IMAGES) -> Known:
 
 def started(studio: Pool, now: float, seconds: float, cost: Cost = ONE) -> list[float]:
     """When requests of a client that always has work start."""
-    end, times = now + seconds, []
+    end = now + seconds
+    times: list[float] = []
     while (now := studio.earliest(cost, now)) < end:
+        assert len(times) < MANY
         studio.take(cost, now)
         times.append(now)
     return times

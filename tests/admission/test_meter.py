@@ -10,6 +10,8 @@ from headrace.admission.meter import EMPTY, ENOUGH, LEAST_SHARE, NEARLY_ALL, RAT
 from headrace.told import IMAGES, Level, Refusal
 
 WORDLESS = Refusal(resource=IMAGES)
+MANY = 50_000
+"""More than any limit here lets start."""
 
 
 def meter(limit: float | None = None, *, firm: bool = True) -> Meter:
@@ -30,6 +32,7 @@ def saturated(used: Meter, start: float, seconds: float, refused: float = 0.0) -
     while (now := used.bucket.earliest(1, now)) < start + seconds:
         charge = used.take(1, now)
         number += 1
+        assert number < MANY
         owed += refused
         if owed >= 1:
             owed -= 1

@@ -10,6 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from headrace.admission.booking import Cost
+from headrace.admission.calls import FIRST
 from headrace.admission.key import Key
 from headrace.admission.owners import Owners
 from headrace.admission.pool import Pool
@@ -47,11 +48,12 @@ def names(gate: Gate) -> list[str]:
 async def one_of_each(door: Door, gate: Gate) -> dict[str, Permit]:
     """A permit of each pool, by its name."""
     permits: dict[str, Permit] = {}
-    others = []
+    others: list[Permit] = []
     while len(permits) < len(gate.pools):
         permit = await door.permit_of(gate)
         if permits.setdefault(permit.pool.name, permit) is not permit:
             others.append(permit)
+        assert len(others) <= 4 * FIRST, "one pool takes them all"
     for permit in others:
         permit.released()
     return permits

@@ -204,6 +204,7 @@ def filled(studio: Pool, now: float) -> list[Booking]:
     bookings = []
     while studio.has_room:
         bookings.append(studio.take(ONE, now))
+        assert len(bookings) <= 4 * FIRST
     return bookings
 
 
