@@ -144,7 +144,8 @@ take no time.
 """
 SCALE = """\
 The whole program over loopback, cache and journal included, with pictures of 20 KB; CPU is that of its process with its threads, start-up
-left out. Flat is at most {{ flat }} times the first row, the dashed line; calls at once may take memory, which holds them.
+left out. Flat is at most {{ flat }} times the first row, the dashed line; calls at once may take memory, which holds them. With prompts
+memory grows until the cache has as many of its last answers and pictures at hand as it remembers (10,000 and 50,000).
 |||
 {% set missed = rows | selectattr("missed") | list -%}
 {% for row in missed -%}
