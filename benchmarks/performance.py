@@ -90,8 +90,8 @@ picture. The price is all that is billed, over the pictures that came whole.
 """
 LIMITS = """\
 A client that always has work, in virtual time; pictures of ten seconds, refused calls charged, log-normal delays each way. The goals are
-{{ goals.share | percent }} of the limit with {{ goals.refused | percent(1) }} of 429s, and {{ goals.share_by_less | percent }} where a
-server counts by less than a minute.
+{{ goals.share | percent }} of the limit with {{ goals.refused | percent(1) }} of 429s, and {{ goals.share_by_less | percent }}, however
+many 429s, where a server counts by less than a minute.
 |||
 {% set missed = cells | selectattr("missed") | list -%}
 {% for server, its in missed | groupby("server") -%}
@@ -109,9 +109,9 @@ server counts by less than a minute.
   {%- endif %}
 {% endfor %}
 {% if missed -%}
-headrace takes such refusals for a lower limit and slows down. Of these {{ missed | length }} cells it is refused less often than calls at a
-steady pace in {{ missed | quieter | length }}, and uses less of the limit than they do in {{ missed | lost | length }}: there it pays for
-the quiet.
+Where nearly all of the limit gets in all the same, headrace keeps its pace; else it takes such refusals for a lower limit and slows down.
+Of these {{ missed | length }} cells it is refused less often than calls at a steady pace in {{ missed | quieter | length }}, and uses less
+of the limit than they do in {{ missed | lost | length }}.
 {%- endif %}
 """
 UNKNOWN = """\
