@@ -147,12 +147,12 @@ The whole program over loopback, cache and journal included, with pictures of 20
 left out. Flat is at most {{ flat }} times the first row, the dashed line; calls at once may take memory, which holds them. With prompts
 memory grows until the cache has as many of its last answers and pictures at hand as it remembers (10,000 and 50,000).
 |||
-{% set missed = rows | selectattr("missed") | list -%}
-{% for row in missed -%}
+{% for row in rows if row.missed -%}
 - Not flat: {{ row.size | whole }} {{ row.what }}, {{ "%.2f" % row.cpu }} times the CPU and {{ "%.2f" % row.rss }} times the memory.
-{% else -%}
-All of it is flat.
-{%- endfor %}
+{% endfor -%}
+{% for row in gate if row.cpu_ms > flat * gate[0].cpu_ms -%}
+- Not flat: admission alone with {{ row.size }} pools, {{ "%.2f" % (row.cpu_ms / gate[0].cpu_ms) }} times the CPU of {{ gate[0].size }}.
+{% endfor -%}
 """
 FILTERS: dict[str, Callable[..., Any]] = {
     "percent": lambda share, digits=0: f"{100 * share:.{digits}f} %",
