@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
-from contextlib import suppress
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from headrace.chaos import point
@@ -15,11 +17,12 @@ from headrace.log import log
 from headrace.records import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 PART = ".part"
 _ROOT = 0
+_LOOK_S = 0.03
 
 
 def private_folder(path: Path) -> None:
@@ -34,6 +37,29 @@ def private_folder(path: Path) -> None:
             folder.mkdir(mode=0o700, exist_ok=True)
             # A power cut must not take a folder along in which files are safe.
             _sync_path(folder.parent)
+
+
+@contextmanager
+def locked(path: Path, patience_s: float) -> Iterator[int]:
+    """Have the lock that a file stands for, as its descriptor; it is made where it is missing. Blocks for so long at the most.
+
+    Raises:
+        BlockingIOError: another process has it.
+        OSError: it cannot be locked.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        until = time.monotonic() + patience_s
+        while time.monotonic() < until:
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(_LOOK_S)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def refuse_foreign(folder: Path) -> None:

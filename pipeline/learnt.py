@@ -5,11 +5,9 @@ It also holds what the last minute was charged, so that a run that starts where 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,12 +16,13 @@ import trio
 
 from headrace.admission.memory import PoolMemory  # noqa: TC001 - read by structure()
 from headrace.errors import HeadraceError, OutputError
-from headrace.files import PART, place, private_folder, write_part
+from headrace.files import PART, locked, place, private_folder, write_part
 from headrace.log import log
 from headrace.settings import CacheSettings
 from headrace.structure import structure
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from headrace.admission.memory import MeterMemory
@@ -40,7 +39,7 @@ OLDEST_S = 7 * 86_400.0
 _VERSION = 1
 _MOST_BYTES = 16 * 2**20
 _MOST = 1e12
-_TRIES, _PAUSE_S = 20, 0.05
+_PATIENCE_S = 1.0
 """For the lock: whoever has it needs it for milliseconds."""
 
 Name = tuple[str, str]
@@ -241,17 +240,10 @@ def _believable_meter(memory: MeterMemory) -> bool:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Be the only one who writes, and sweep up what a process that was killed left half written."""
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        for _ in range(_TRIES):
-            with suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(_PAUSE_S)
-        else:
-            raise OutputError(f"another process has had {folder / LOCK} for {_TRIES * _PAUSE_S:g} s")
-        for part in folder.glob(f".*{PART}"):
-            part.unlink(missing_ok=True)
-        yield
-    finally:
-        os.close(handle)
+        with locked(folder / LOCK, _PATIENCE_S):
+            for part in folder.glob(f".*{PART}"):
+                part.unlink(missing_ok=True)
+            yield
+    except BlockingIOError:
+        raise OutputError(f"another process has had {folder / LOCK} for {_PATIENCE_S:g} s") from None

@@ -316,7 +316,7 @@ def test_a_folder_that_cannot_be_used_is_one_warning(folder: str, warnings: Call
 def test_who_cannot_have_the_lock_tries_again_later(
     tmp_path: Path, warnings: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(headrace.learnt, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(headrace.learnt, "_PATIENCE_S", 0.0)
     handle = os.open(tmp_path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

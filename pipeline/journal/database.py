@@ -5,22 +5,21 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-import time
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.cache.database import transaction
 from headrace.errors import OutputError, UnsyncedError, UsageError
+from headrace.files import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 FILE = "journal.sqlite"
 LOCK = "journal.lock"
 _BUSY_S = 30.0
-_TRIES = 3
-_TRY_S = 0.03
+_PATIENCE_S = 0.1
 _OUTSIDE = frozenset(
     {
         sqlite3.SQLITE_PERM,
@@ -34,7 +33,31 @@ _OUTSIDE = frozenset(
 )
 """What says nothing about the file itself."""
 _APPLICATION = 0x68656164  # "head"
-_VERSION = 1
+_VERSION = 2
+_RUNS = (
+    """create table run (
+        number integer primary key,
+        started_at real not null,              -- seconds since 1970
+        seen_at real not null,                 -- when it was last known to be at work
+        settings text not null,                -- JSON of what it was asked to do
+        books text not null                    -- JSON of every pool's books as they were then
+    ) strict""",
+    """create table limit_seen (
+        run integer not null,
+        at real not null,                      -- seconds since 1970: from then on
+        pool text not null,
+        books text not null                    -- JSON of its state and of what was known of its limits
+    ) strict""",
+)
+"""What a report tells of how the runs went."""
+_FROM_1 = (
+    *(f"alter table item add column {name}" for name in ("prompt text", "read_at real", "ended_at real")),
+    *(
+        f"alter table attempt add column {name}"
+        for name in ("pool text", "waited_s real", "waited_for text", "ended_at real", "kind text", "status integer", "message text")
+    ),
+    *_RUNS,
+)
 _TABLES = (
     """create table item (
         number integer primary key,
@@ -45,7 +68,10 @@ _TABLES = (
         final integer not null default 0,      -- whether the result stands in later runs
         pictures integer not null default 0,
         result text,                           -- JSON of the output line, without what a later run says anew
-        output integer                         -- the output file that has its line
+        output integer,                        -- the output file that has its line
+        prompt text,                           -- its words
+        read_at real,                          -- seconds since 1970
+        ended_at real                          -- when it got its result
     ) strict""",
     "create index item_identity on item (identity, line desc)",
     """create table attempt (
@@ -56,7 +82,14 @@ _TABLES = (
         sent_at real not null,                 -- seconds since 1970
         outcome text,                          -- paid, spoilt, unpaid, unknown; null: was under way
         simulated integer not null,            -- whether its money is play money
-        cost_usd real                          -- estimated until it is paid
+        cost_usd real,                         -- estimated until it is paid
+        pool text,
+        waited_s real,                         -- before it was let in
+        waited_for text,                       -- what kept it waiting (admission/ledger.py)
+        ended_at real,                         -- seconds since 1970
+        kind text,                             -- why it got no picture
+        status integer,                        -- of the HTTP answer
+        message text                           -- what the answer said, in part
     ) strict""",
     "create index attempt_item on attempt (item)",
     "create index attempt_open on attempt (outcome) where outcome is null or outcome = 'unknown'",
@@ -73,6 +106,7 @@ _TABLES = (
         lines integer not null default 0,      -- so many of them
         complete integer not null default 0
     ) strict""",
+    *_RUNS,
 )
 
 
@@ -92,15 +126,15 @@ def open_database(folder: Path, *, fresh: bool) -> sqlite3.Connection:
     with ExitStack() as opened:
         try:
             db = opened.enter_context(closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)))
-            new = _is_new(db, path)
+            version = _version(db, path)
             path.chmod(0o600)
             if db.execute("pragma journal_mode=wal").fetchone() != ("wal",):
                 # It says so in no other way, whether an fsync failed or the file system has no shared memory.
                 raise OutputError(f"{path} cannot have a write-ahead log there; choose another --out-dir")
             # Without it a power cut takes back what was committed: 586 of 1,066 rows when it was tried.
             db.execute("pragma synchronous=full")
-            if new:
-                _make(db)
+            if statements := _TABLES if version is None else _FROM_1 if version == 1 else ():
+                _make(db, statements)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
@@ -109,18 +143,18 @@ def open_database(folder: Path, *, fresh: bool) -> sqlite3.Connection:
         return db
 
 
-def _is_new(db: sqlite3.Connection, path: Path) -> bool:
+def _version(db: sqlite3.Connection, path: Path) -> int | None:
     (application,), (version,) = (db.execute(f"pragma {name}").fetchone() for name in ("application_id", "user_version"))
     if (application, version) == (0, 0) and not db.execute("select 1 from sqlite_schema").fetchone():
-        return True
-    if (application, version) != (_APPLICATION, _VERSION):
+        return None
+    if application != _APPLICATION or version not in (1, _VERSION):
         raise UsageError(f"{path} is no journal that this headrace can read; choose another --out-dir, or start over with --fresh")
-    return False
+    return int(version)
 
 
-def _make(db: sqlite3.Connection) -> None:
+def _make(db: sqlite3.Connection, statements: Iterable[str]) -> None:
     with transaction(db):
-        for statement in _TABLES:
+        for statement in statements:
             db.execute(statement)
         db.execute(f"pragma application_id={_APPLICATION}")
         db.execute(f"pragma user_version={_VERSION}")
@@ -156,16 +190,6 @@ def reading(folder: Path) -> sqlite3.Connection:
     return db
 
 
-def _lock(handle: int) -> None:
-    # Somebody who only asks whether a process works here has the lock for an instant.
-    for _ in range(_TRIES):
-        with suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(_TRY_S)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """One process at a time works in an output folder.
@@ -174,18 +198,16 @@ def alone(folder: Path) -> Iterator[None]:
         UsageError: another one does.
         OSError: the folder cannot be locked.
     """
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
+    with ExitStack() as held:
         try:
-            _lock(handle)
+            # Somebody who only asks whether a process works here has the lock for an instant.
+            handle = held.enter_context(locked(folder / LOCK, _PATIENCE_S))
         except BlockingIOError:
-            who = os.pread(handle, 20, 0).decode("ascii", "replace")
+            who = (folder / LOCK).read_bytes()[:20].decode("ascii", "replace")
             raise UsageError(f"process {who} works in {folder}; wait for its end, or choose another --out-dir") from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
-    finally:
-        os.close(handle)
 
 
 def at_work(folder: Path) -> bool:
