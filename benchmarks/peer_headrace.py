@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from peer_job import Job, Report, clocks, read_job, tell
 
-from headrace.assembly import Race, open_race
+from headrace.assembly import open_race
 from headrace.journal.outputs import output_file
 from headrace.output import LineWriter
 from headrace.settings import Settings
+
+if TYPE_CHECKING:
+    from headrace.race import Race
 
 
 def _settings(job: Job) -> Settings:

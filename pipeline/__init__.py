@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace.assembly import Race
     from headrace.cache.encoder import Encoder
     from headrace.embed import generate, open  # noqa: A004 - the contract's name
     from headrace.errors import HeadraceError, OutputError, StoppedError, UsageError
     from headrace.outcome import Results
+    from headrace.race import Race
     from headrace.records import Kind, Match, Picture, Problem, Result, Status, Strategy, Usage
     from headrace.settings import (
         AlternativeSettings,
@@ -60,7 +60,7 @@ _HOMES = {
     "embed": ("generate", "open"),
     "errors": ("HeadraceError", "OutputError", "StoppedError", "UsageError"),
     "records": ("Kind", "Match", "Picture", "Problem", "Result", "Status", "Strategy", "Usage"),
-    "assembly": ("Race",),
+    "race": ("Race",),
     "cache.encoder": ("Encoder",),
     "outcome": ("Results",),
     "settings": (

@@ -17,16 +17,17 @@ from headrace.admission.permit import Admitted
 from headrace.admission.retry import Action, RetryPolicy, action
 from headrace.chaos import point
 from headrace.files import place
+from headrace.journal.journal import Wait
 from headrace.log import log
 from headrace.models import catalogue
 from headrace.provider.body import Saved, save
 from headrace.provider.failures import problem_of
 from headrace.provider.told import told_of
-from headrace.records import Answer, Failure, Kind, Problem, Strategy, Trail
+from headrace.records import Answer, Call, Failure, Kind, Problem, Strategy, Trail
 from headrace.told import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from random import Random
 
@@ -63,6 +64,8 @@ class Api:
     random: Random
     journal: Journal | None = None
     """Where a call is written down before it is made."""
+    called: Callable[[Call], None] | None = None
+    """Told of every call that is over."""
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
 
     async def admit(self, estimated: Estimated, trail: Trail | None = None) -> Admitted | Failure:
@@ -122,6 +125,7 @@ class Api:
         if isinstance(intent, Problem):
             permit.released()
             return intent
+        started = trio.current_time()
         try:
             with self.memory.lease() as lease:
                 outcome: Saved | Problem
@@ -136,8 +140,11 @@ class Api:
                     outcome = await self._save(reply, estimated.request) if reply.status == OK else problem_of(reply)
         except BaseException:
             # The call may have been counted and paid: its charge stays, and in the journal it is in doubt.
-            permit.failed(Problem(kind=Kind.INTERRUPTED, message="cancelled during the call"))
+            interrupted = Problem(kind=Kind.INTERRUPTED, message="cancelled during the call")
+            permit.failed(interrupted)
+            self._tell(permit, estimated, started, interrupted)
             raise
+        self._tell(permit, estimated, started, outcome)
         if isinstance(outcome, Problem):
             permit.failed(outcome, told)
             if self.journal is not None and intent is not None:
@@ -151,7 +158,8 @@ class Api:
         if self.journal is None or item is None:
             return None
         asked_at = trio.current_time()
-        intent = await self.journal.intend(item, permit.key, estimated.cost_usd)
+        wait = Wait(permit.pool.name, permit.waited_s, permit.waited_for)
+        intent = await self.journal.intend(item, permit.key, estimated.cost_usd, wait)
         if trio.current_time() - asked_at <= late_s:
             return intent
         # The limit was booked for a moment that is long over: sent now, it would come on top of what is let in now.
@@ -159,6 +167,23 @@ class Api:
         self.journal.failed(intent, problem)
         log.warning("held_up", prompt=estimated.prompt.id, because=problem.message)
         return problem
+
+    def _tell(self, permit: Permit, estimated: Estimated, started: float, outcome: Saved | Problem) -> None:
+        if self.called is not None:
+            problem, usage = (outcome, None) if isinstance(outcome, Problem) else (None, outcome.usage)
+            call = Call(
+                prompt=estimated.prompt,
+                request=estimated.request,
+                pool=permit.pool.name,
+                key=permit.key,
+                waited_s=permit.waited_s,
+                waited_for=permit.waited_for,
+                started=started,
+                ended=trio.current_time(),
+                usage=usage,
+                problem=problem,
+            )
+            self.called(call)
 
     async def _save(self, reply: Reply, request: Request) -> Saved | Problem:
         saved = await self.disk.write(save, reply, request, self.root, here=len(reply.body) <= SMALL_BODY)

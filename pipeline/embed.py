@@ -15,9 +15,9 @@ from headrace.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
-    from headrace.assembly import Race
     from headrace.cache.encoder import Encoder
     from headrace.outcome import Results
+    from headrace.race import Race
     from headrace.records import Result
 
 

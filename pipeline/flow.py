@@ -70,12 +70,18 @@ class Running(Generic[Out_co]):
 
     results: MemoryReceiveChannel[Out_co]
     """What the last stage hands on; it ends when the input has ended and everything in flight has come out."""
+    _stages: tuple[Stage[Any, Any], ...]
     _tap: _Tap
 
     @property
     def drained(self) -> bool:
         """Whether input was left."""
         return self._tap.is_shut
+
+    def depths(self) -> dict[str, int]:
+        """How many records are in each stage that works on many at once, by its name, in the order of the line."""
+        busy = {type(stage).__name__.lower(): getattr(stage, "nursery", None) for stage in self._stages}
+        return {name: len(nursery.child_tasks) for name, nursery in busy.items() if nursery is not None}
 
     def drain(self) -> None:
         """Stop taking input: cancels the pull alone, and everything in flight still comes out."""
@@ -110,7 +116,7 @@ class Flow(Generic[Out_co]):
                 nursery.start_soon(_guarded, nursery.cancel_scope, stage.run, source, sink)
                 source = following
             try:
-                yield Running(source, tap)
+                yield Running(source, self._stages, tap)
             finally:
                 nursery.cancel_scope.cancel()
                 source.close()

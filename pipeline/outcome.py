@@ -25,11 +25,19 @@ class Results:
         Exception: at the end, what the input raised.
     """
 
-    def __init__(self, running: Running[Result], intake: Intake, sink: Sink, stopped: Callable[[], Problem | None]) -> None:
+    def __init__(
+        self,
+        running: Running[Result],
+        intake: Intake,
+        sink: Sink,
+        stopped: Callable[[], Problem | None],
+        told: Callable[[Result], None],
+    ) -> None:
         self._running = running
         self._intake = intake
         self._sink = sink
         self._stopped = stopped
+        self._told = told
         self.complete = False
         """Whether the input came to its end, and everything in it has a result."""
 
@@ -47,7 +55,7 @@ class Results:
 
     async def __anext__(self) -> Result:
         try:
-            return await self._running.results.receive()
+            result = await self._running.results.receive()
         except trio.EndOfChannel:
             if self.in_flight:
                 raise RuntimeError(f"{self.in_flight} prompts have no result") from None
@@ -57,3 +65,5 @@ class Results:
                 raise StoppedError(problem.message) from None
             self.complete = not self._running.drained
             raise StopAsyncIteration from None
+        self._told(result)
+        return result

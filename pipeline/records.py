@@ -228,6 +228,8 @@ class Match:
     """Cosine of the two prompts; 1 where they are the same to the letter or in content."""
     difference: str | None = None
     """What differs in the words."""
+    prompt: str | None = None
+    """The words of the prompt that was paid for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -267,6 +269,28 @@ class Answer:
     """Whose pictures they are, where they were made for another prompt."""
     parts: tuple[Part, ...] = ()
     """Picture files that do not have their final names yet."""
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One call that was made for a prompt, once it is over: what instruments are told."""
+
+    prompt: Prompt
+    request: Request
+    """What was sent."""
+    pool: str
+    key: str
+    """Names; the key itself is never shown."""
+    waited_s: float
+    """Seconds that the request waited for this call to be let in."""
+    waited_for: str | None
+    """What kept it waiting longest, in the words of :mod:`headrace.admission.ledger`; None where nothing did."""
+    started: float
+    ended: float
+    """On the run's clock, in seconds."""
+    usage: Usage | None = None
+    problem: Problem | None = None
+    """Why it got no picture; None where it did."""
 
 
 @attrs.frozen(kw_only=True)

@@ -41,7 +41,7 @@ def shared(answer: Answer) -> Hit:
         size=request.size,
         quality=request.quality,
         cost_usd=answer.cost_usd,
-        match=answer.match or Match(of=answer.prompt.id, similarity=1.0),
+        match=answer.match or Match(of=answer.prompt.id, similarity=1.0, prompt=answer.prompt.request.prompt),
     )
 
 

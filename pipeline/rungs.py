@@ -47,7 +47,7 @@ class ReducedQuality:
         if failure.estimated is None or failure.problem.kind not in _LESS_WORK_HELPS:
             return failure
         once = attrs.evolve(self.api, retry=attrs.evolve(self.api.retry, attempts=1))
-        for request in _cheaper(failure.estimated.request):
+        for request in cheaper(failure.estimated.request):
             outcome = await _try(once, failure, request, self.estimator, Strategy.REDUCED_QUALITY, self.purse)
             if not isinstance(outcome, Failure):
                 return outcome
@@ -83,7 +83,7 @@ class CachedSimilar:
             usage=None,
             cost_usd=0.0,
             trail=failure.trail,
-            match=Match(of=entry.origin, similarity=twin.cosine, difference=twin.difference),
+            match=Match(of=entry.origin, similarity=twin.cosine, difference=twin.difference, prompt=entry.request.prompt),
         )
 
 
@@ -98,20 +98,25 @@ class AlternativeApi:
 
     async def climb(self, failure: Failure) -> Answer | Failure:
         """Ask the other API for the prompt's own request, as far as its model can make it."""
-        wanted = failure.prompt.request
-        model = catalogue().model(self.settings.model)
-        size = self.settings.size or wanted.size
-        quality = self.settings.quality or wanted.quality
-        if model.known:
-            size = size if size == AUTO else model.nearest_size(size)
-            quality = quality if quality == AUTO else model.nearest_quality(quality)
-        request = attrs.evolve(wanted, model=model.name, size=size, quality=quality)
-        if model.problem(request) is not None:
+        request = at_alternative(failure.prompt.request, self.settings)
+        if catalogue().model(request.model).problem(request) is not None:
             return failure
         return await _try(self.api, failure, request, self.estimator, Strategy.ALTERNATIVE_API, self.purse)
 
 
-def _cheaper(request: Request) -> Iterator[Request]:
+def at_alternative(wanted: Request, settings: AlternativeSettings) -> Request:
+    """What the other API is asked for in its place: the same, as far as its model can make it."""
+    model = catalogue().model(settings.model)
+    size = settings.size or wanted.size
+    quality = settings.quality or wanted.quality
+    if model.known:
+        size = size if size == AUTO else model.nearest_size(size)
+        quality = quality if quality == AUTO else model.nearest_quality(quality)
+    return attrs.evolve(wanted, model=model.name, size=size, quality=quality)
+
+
+def cheaper(request: Request) -> Iterator[Request]:
+    """The requests that ``reduced_quality`` tries, in their order."""
     model = catalogue().model(request.model)
     if not model.known:
         return

@@ -25,6 +25,7 @@ class Admission:
     def __init__(self, api: Api, purse: Purse) -> None:
         self._api = api
         self._purse = purse
+        self.nursery: trio.Nursery | None = None
 
     async def run(
         self,
@@ -34,6 +35,7 @@ class Admission:
         """One record in, one record out, in the order of admission."""
         with source, sink:
             async with trio.open_nursery() as waiting:
+                self.nursery = waiting
                 async for record in source:
                     if not isinstance(record, Estimated):
                         await sink.send(record)

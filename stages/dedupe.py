@@ -35,11 +35,13 @@ class Dedupe:
         self._leads = leads
         self._api = api
         self._namespace = namespace
+        self.nursery: trio.Nursery | None = None
 
     async def run(self, source: MemoryReceiveChannel[Prompt | Result], sink: MemorySendChannel[Prompt | Result]) -> None:
         """One record in, one record out; a follower comes out when its leader has landed."""
         with source, sink:
             async with trio.open_nursery() as followers:
+                self.nursery = followers
                 async for record in source:
                     if isinstance(record, Result) or record.cache is CacheMode.BYPASS:
                         await sink.send(record)

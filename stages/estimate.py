@@ -9,6 +9,7 @@ from headrace.estimate import estimate
 from headrace.log import log
 from headrace.models import catalogue
 from headrace.records import Estimated, Failure, Kind, Problem, Result
+from headrace.validators import closest
 
 if TYPE_CHECKING:
     from trio import MemoryReceiveChannel, MemorySendChannel
@@ -55,5 +56,10 @@ class Estimate:
             return message
         if model.name not in self._warned and (retired or not model.known):
             self._warned.add(model.name)
-            log.warning("model_retired" if retired else "model_unknown", model=model.name, successor=model.successor)
+            if retired:
+                log.warning("model_retired", model=model.name, successor=model.successor)
+            else:
+                log.warning(
+                    "model_unknown", model=model.name, nearest=closest(model.name, catalogue().models), next="it is asked for as it is"
+                )
         return None

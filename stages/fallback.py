@@ -27,6 +27,7 @@ class Fallback:
 
     def __init__(self, ladder: Sequence[Rung]) -> None:
         self._ladder = tuple(ladder)
+        self.nursery: trio.Nursery | None = None
 
     async def run(
         self,
@@ -36,6 +37,7 @@ class Fallback:
         """One record in, one record out; failures climb beside each other."""
         with source, sink:
             async with trio.open_nursery() as climbing:
+                self.nursery = climbing
                 async for record in source:
                     if isinstance(record, Failure) and self._ladder and record.problem.kind in CURABLE:
                         climbing.start_soon(self._climb, record, sink)

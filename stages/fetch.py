@@ -23,6 +23,7 @@ class Fetch:
     def __init__(self, api: Api, purse: Purse) -> None:
         self._api = api
         self._purse = purse
+        self.nursery: trio.Nursery | None = None
 
     async def run(
         self,
@@ -32,6 +33,7 @@ class Fetch:
         """One record in, one record out, in the order of the answers."""
         with source, sink:
             async with trio.open_nursery() as calls:
+                self.nursery = calls
                 async for record in source:
                     if isinstance(record, Admitted):
                         calls.start_soon(self._fetch, record, sink)

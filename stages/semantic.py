@@ -39,11 +39,13 @@ class Semantic:
         self._answers = answers
         self._leads = leads
         self._meaning = meaning
+        self.nursery: trio.Nursery | None = None
 
     async def run(self, source: MemoryReceiveChannel[Prompt | Result], sink: MemorySendChannel[Prompt | Result]) -> None:
         """One record in, one record out; what has to wait for the encoder or for a leader waits in a task of its own."""
         with source, sink:
             async with trio.open_nursery() as waiting:
+                self.nursery = waiting
                 async for record in source:
                     if isinstance(record, Result) or not record.leads or record.scope is None:
                         await sink.send(record)

@@ -47,6 +47,7 @@ class Settle:
         self._purse = purse
         self._stop = stop
         self._journal = journal
+        self.nursery: trio.Nursery | None = None
 
     async def run(self, source: MemoryReceiveChannel[Answer | Failure | Result], sink: MemorySendChannel[Result]) -> None:
         """One record in, one result out.
@@ -55,6 +56,7 @@ class Settle:
         """
         with source, sink:
             async with trio.open_nursery() as settling:
+                self.nursery = settling
                 async for record in source:
                     settling.start_soon(self._settle, record, sink)
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import DrawFn
 
-    from headrace.assembly import Race
     from headrace.journal.outputs import OutputFile
+    from headrace.race import Race
 
 PROMPTS = tuple(f"a cat {number}" for number in range(8))
 PAGE = 4096

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from headrace.assembly import Race
+    from headrace.race import Race
     from headrace.records import Result
     from reliability.door import Call
     from reliability.simulation import Line

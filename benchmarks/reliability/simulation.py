@@ -27,8 +27,8 @@ from reliability.door import Door
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
-    from headrace.assembly import Race
     from headrace.owners import Owner
+    from headrace.race import Race
     from headrace.records import Result
     from headrace.settings import Settings
 

@@ -25,6 +25,8 @@ class Known:
     """Part of the limit that is tried: below 1 after refusals that the limit does not explain."""
     offered: float | None = None
     """A larger limit that the server speaks of and that the settings do not allow."""
+    used: float = 0.0
+    """What the last minute used of it; for ``calls`` what is out now."""
 
 
 @attrs.frozen(kw_only=True)

@@ -69,7 +69,7 @@ class Gate:
         """Wait for leave to make one call; a :class:`Problem` where no pool will give it, or not within ``max_wait_s``."""
         if (problem := verdict(self.pools, cost, trio.current_time(), self._patience_s)) is not None:
             return problem
-        waiter = self._queue.join(cost)
+        waiter = self._queue.join(cost, trio.current_time())
         largest = self._largest
         if cost.images > largest.images or cost.tokens > largest.tokens or cost.requests > largest.requests:
             self._largest = Cost(max(cost.images, largest.images), max(cost.tokens, largest.tokens), max(cost.requests, largest.requests))
@@ -148,7 +148,7 @@ class Gate:
             return [], math.inf
         granted, wake_at = self._queue.assign(self.pools, now)
         for waiter, pool, booking in granted:
-            waiter.outcome = Permit(self, pool, booking)
+            waiter.outcome = Permit(self, pool, booking, waited_s=now - waiter.since, waited_for=pool.ledger.cause)
         return [(waiter, pool) for waiter, pool, _ in granted], wake_at
 
     def _tell(self, now: float) -> bool:

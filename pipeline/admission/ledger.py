@@ -24,6 +24,11 @@ class Ledger:
         self._cause: str | None = None
         self._since = 0.0
 
+    @property
+    def cause(self) -> str | None:
+        """What keeps the next call waiting, as far as it was told."""
+        return self._cause
+
     def turn(self, cause: str, now: float) -> None:
         """From now on this is what keeps the next call waiting."""
         if cause != self._cause:

@@ -129,6 +129,10 @@ class Meters:
         for name, meter in self.by_name.items():
             yield Known(resource=name, limit=meter.limit, source=meter.source, scale=meter.scale, offered=meter.offered)
 
+    def used(self, resource: str, now: float) -> float:
+        """What the last minute used."""
+        return self.by_name[resource].bucket.used(now)
+
     def absorb(self, other: Meters, now: float) -> None:
         """The limits of another pool turned out to be these: what it used counts here, and the smaller limit holds."""
         for name, theirs in other.by_name.items():

@@ -29,7 +29,10 @@ class Watcher(Protocol):
 class Permit:
     """Leave to make one HTTP call with one key; it ends with exactly one outcome, and later ones are ignored."""
 
-    def __init__(self, gate: Watcher, pool: Pool, booking: Booking) -> None:
+    def __init__(self, gate: Watcher, pool: Pool, booking: Booking, *, waited_s: float = 0.0, waited_for: str | None = None) -> None:
+        self.waited_s = waited_s
+        self.waited_for = waited_for if waited_s > 0 else None
+        """What kept the pool from giving it sooner, in the words of :mod:`headrace.admission.ledger`."""
         self._gate = gate
         self._pool = pool
         self._booking: Booking | None = booking

@@ -11,6 +11,8 @@ from fnmatch import fnmatchcase
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+import attrs
+
 from headrace.admission.booking import Booking, Cost
 from headrace.admission.books import Known, PoolStatistics
 from headrace.admission.breaker import Breaker
@@ -249,11 +251,14 @@ class Pool:
             first_at=self._first_at,
             last_at=self._last_at,
             state=self.state(now),
-            known=tuple(self.known()),
+            known=tuple(attrs.evolve(each, used=self._used(each.resource, now)) for each in self.known()),
             bound=self.ledger.seconds(now),
             refusals=tuple(self._said),
             owners=tuple(sorted(self.owners)),
         )
+
+    def _used(self, resource: str, now: float) -> float:
+        return self.calls.out if resource == CALLS else self.meters.used(resource, now)
 
     def known(self) -> Iterator[Known]:
         """What is known of each limit."""

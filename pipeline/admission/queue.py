@@ -33,6 +33,8 @@ class Waiter:
     cost: Cost
     number: int
     """Its place in the order of arrival."""
+    since: float = 0.0
+    """When it began to wait."""
     outcome: Permit | Problem | None = None
     woken: trio.Event = attrs.field(factory=trio.Event)
 
@@ -62,10 +64,10 @@ class Queue:
         """Whether somebody of those who wait wants a model that the pool is for."""
         return not pool.models or any(map(pool.serves, self._lanes))
 
-    def join(self, cost: Cost) -> Waiter:
+    def join(self, cost: Cost, now: float = 0.0) -> Waiter:
         """Wait from now on."""
         self._arrived += 1
-        waiter = Waiter(cost, self._arrived)
+        waiter = Waiter(cost, self._arrived, now)
         self._lanes.setdefault(cost.model, OrderedDict())[waiter.number] = waiter
         return waiter
 

@@ -52,7 +52,7 @@ class Entry:
             size=self.request.size,
             quality=self.request.quality,
             cost_usd=self.cost_usd,
-            match=Match(of=self.origin, similarity=similarity, difference=difference),
+            match=Match(of=self.origin, similarity=similarity, difference=difference, prompt=self.request.prompt),
         )
 
 

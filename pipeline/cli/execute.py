@@ -26,8 +26,8 @@ from headrace.records import Status
 from headrace.text import clean
 
 if TYPE_CHECKING:
-    from headrace.assembly import Race
     from headrace.outcome import Results
+    from headrace.race import Race
     from headrace.settings import Settings
 
 _STDIN = 0
@@ -98,6 +98,7 @@ class _Run:
             # The file is closed behind the journal, which has its last lines synced.
             stack.callback(self._close)
             race = await stack.enter_async_context(open_race(job.settings, fresh=job.fresh))
+            self._counters = race.counters
             path = None if job.output == "-" else Path(job.output)
             # To open a named pipe is to wait for its reader.
             self._writer = writer = await trio.to_thread.run_sync(LineWriter, path, self._drain_in_time, abandon_on_cancel=True)
@@ -128,8 +129,8 @@ class _Run:
                 stack.callback(beside.cancel_scope.cancel)
                 beside.start_soon(stack.enter_context(Progress(self._counters, race.statistics, lambda: results.in_flight)).run)
             try:
-                async for result in results:
-                    self._counters.count(result)
+                async for _ in results:
+                    pass
             except StoppedError as error:
                 self._stopped = error
 

@@ -19,6 +19,7 @@ from headrace.files import sweep_parts
 from headrace.journal.database import alone, open_database, readable, reading
 from headrace.journal.writer import Writer
 from headrace.log import log
+from headrace.text import clean
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from headrace.disk import Disk
     from headrace.records import Problem
 _SPENT = "select total(cost_usd) from attempt where number > (select since from job) and simulated = ? and outcome is not 'unpaid'"
+_INTEND = """insert into attempt (number, item, request_id, key, sent_at, simulated, cost_usd, pool, waited_s, waited_for)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_CLOSE = "update attempt set outcome = ?, ended_at = ?, kind = ?, status = ?, message = ? where number = ?"
+_MESSAGE = 300
+"""Characters of what the API said that are kept of a call."""
 
 
 @attrs.frozen
@@ -37,6 +43,16 @@ class Intent:
     number: int
     request_id: str
     """Travels as X-Client-Request-Id, for the vendor's support to find it."""
+
+
+@attrs.frozen
+class Wait:
+    """What a call had to wait for before it was let in."""
+
+    pool: str
+    seconds: float
+    cause: str | None
+    """In the words of :mod:`headrace.admission.ledger`; None where nothing held it up."""
 
 
 class Journal:
@@ -61,6 +77,7 @@ class Journal:
         """What the job, if it was begun by earlier runs, has cost so far, and may have cost."""
         self._attempts = _last(db, "attempt")
         self._items = _last(db, "item")
+        self._runs = _last(db, "run")
         self._lines = _last(db, "item", "line")
         self._outputs = max(_last(db, "output"), _last(db, "item", "output"))
         self._active: set[int] = set()
@@ -92,12 +109,17 @@ class Journal:
         self._items += 1
         return self._items
 
+    def next_run(self) -> int:
+        """The number of a new run."""
+        self._runs += 1
+        return self._runs
+
     def next_output(self) -> int:
         """The number of a new output file."""
         self._outputs += 1
         return self._outputs
 
-    async def intend(self, item: int, key: str, cost_usd: float | None) -> Intent:
+    async def intend(self, item: int, key: str, cost_usd: float | None, wait: Wait | None = None) -> Intent:
         """Have it on the disk that a call is about to be made.
 
         Raises:
@@ -108,8 +130,8 @@ class Journal:
             self.asked_again += doubts
             log.warning("asked_again", item=item, calls=doubts, because="a run that was killed may have paid for it")
         intent = Intent(self._attempts, f"headrace-{self._token}-{self._attempts}")
-        statement = "insert into attempt (number, item, request_id, key, sent_at, simulated, cost_usd) values (?, ?, ?, ?, ?, ?, ?)"
-        self.writer.put(statement, intent.number, item, intent.request_id, key, time.time(), self._simulated, cost_usd)
+        waited = (None, 0.0, None) if wait is None else (wait.pool, wait.seconds, wait.cause)
+        self.writer.put(_INTEND, intent.number, item, intent.request_id, key, time.time(), self._simulated, cost_usd, *waited)
         try:
             await self.writer.durable()
         except BaseException:
@@ -127,10 +149,11 @@ class Journal:
 
     def failed(self, intent: Intent, problem: Problem) -> None:
         """A call got no picture; that one did is written when the picture is on the disk (:class:`headrace.journal.line.JournalLine`)."""
-        self._close(intent, "spoilt" if problem.billed else "unknown" if problem.uncertain else "unpaid")
+        outcome = "spoilt" if problem.billed else "unknown" if problem.uncertain else "unpaid"
+        self._close(intent, outcome, problem.kind.value, problem.status, clean(problem.message, _MESSAGE))
 
-    def _close(self, intent: Intent, outcome: str) -> None:
-        self.writer.put("update attempt set outcome = ? where number = ?", outcome, intent.number)
+    def _close(self, intent: Intent, outcome: str, kind: str | None = None, status: int | None = None, message: str | None = None) -> None:
+        self.writer.put(_CLOSE, outcome, time.time(), kind, status, message, intent.number)
 
 
 @contextmanager

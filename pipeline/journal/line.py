@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 
 _FIND = "select number, final, result, output from item where identity = ? and line < ? order by line desc, number"
 _DOUBTS = "select count(*) from attempt where item = ? and outcome is null"
-_ENTER = "insert into item (number, identity, line, name) values (?, ?, ?, ?)"
-_FINISH = "update item set status = ?, final = ?, pictures = ?, result = ? where number = ?"
+_ENTER = "insert into item (number, identity, line, name, prompt, read_at) values (?, ?, ?, ?, ?, ?)"
+_FINISH = "update item set status = ?, final = ?, pictures = ?, result = ?, ended_at = ? where number = ?"
 _IN_DOUBT = "a run that was killed may have paid for it, its answer is lost; --in-doubt retry asks again"
 _FOR_GOOD = frozenset({Kind.MODERATION_BLOCKED, Kind.CONTENT_POLICY_VIOLATION, Kind.BAD_LINE})
+_LONGEST = 32_000
+"""Characters of a prompt that are kept: no model takes more."""
 _Found = tuple[int, int, str, int | None]
 
 
@@ -66,7 +69,7 @@ class JournalLine:
         found = self._claim(identity, record.id)
         if found is None:
             number = self._journal.next_item()
-            self._writer.put(_ENTER, number, identity, self._number, record.id)
+            self._writer.put(_ENTER, number, identity, self._number, record.id, _words(record), time.time())
             return attrs.evolve(record, item=number)
         number, final, text, output = found
         record = attrs.evolve(record, item=number)
@@ -83,8 +86,8 @@ class JournalLine:
         """
         self._writer.place(parts)
         self._finish(result)
-        paid = "update attempt set outcome = 'paid', cost_usd = ? where item = ? and outcome is null"
-        self._writer.put(paid, cost_usd, result.item)
+        paid = "update attempt set outcome = 'paid', cost_usd = ?, ended_at = ? where item = ? and outcome is null"
+        self._writer.put(paid, cost_usd, time.time(), result.item)
         await self._writer.durable()
 
     async def ended(self, result: Result) -> None:
@@ -102,7 +105,7 @@ class JournalLine:
         final = result.status is Status.OK or (result.error is not None and _lasts(result.error))
         if final and result.item is not None:
             self._journal.settle_doubts(result.item)
-        self._writer.put(_FINISH, result.status.value, final, len(result.images), stored(result), result.item)
+        self._writer.put(_FINISH, result.status.value, final, len(result.images), stored(result), time.time(), result.item)
 
     def _claim(self, identity: bytes, name: str) -> _Found | None:
         journal = self._journal
@@ -135,6 +138,12 @@ class JournalLine:
             return failed(prompt, Failure(prompt=prompt, problem=Problem(kind=Kind.IN_DOUBT, message=_IN_DOUBT, retryable=True)))
         self._journal.doubtful[number] = doubts
         return prompt
+
+
+def _words(record: Prompt | Result) -> str | None:
+    # A line that is no prompt may be anything: half of a surrogate pair is no text for SQLite, and a book is no prompt.
+    words = record.request.prompt if isinstance(record, Prompt) else record.prompt
+    return None if words is None else words[:_LONGEST].encode("utf-8", "backslashreplace").decode()
 
 
 def _lasts(problem: Problem) -> bool:

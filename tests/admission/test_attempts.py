@@ -24,12 +24,12 @@ from headrace.api import Api
 from headrace.budget import Budget
 from headrace.disk import Disk
 from headrace.errors import OutputError
-from headrace.journal.journal import Intent
+from headrace.journal.journal import Intent, Wait
 from headrace.models import Limits
 from headrace.offload import inline
 from headrace.provider.failures import Reply
 from headrace.provider.memory import ByteBudget
-from headrace.records import Answer, Estimated, Failure, Kind, Problem, Prompt, Request, Strategy, Trail, Usage
+from headrace.records import Answer, Call, Estimated, Failure, Kind, Problem, Prompt, Request, Strategy, Trail, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -368,9 +368,11 @@ class FakeJournal:
         self._seconds = seconds
         self._error = error
         self.failures: list[tuple[int, Kind]] = []
+        self.waits: list[Wait] = []
 
-    async def intend(self, item: int, key: str, cost_usd: float | None) -> Intent:
+    async def intend(self, item: int, key: str, cost_usd: float | None, wait: Wait) -> Intent:
         assert (item, key, cost_usd) == (7, "a", ESTIMATED.cost_usd)
+        self.waits.append(wait)
         await trio.sleep(self._seconds)
         if self._error is not None:
             raise self._error
@@ -401,6 +403,41 @@ def test_a_call_that_is_written_down_carries_its_number_and_its_failure_is_writt
     run(main)
 
 
+def test_every_call_that_was_made_is_told_of_with_what_it_waited_for_and_what_came_of_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        calls: list[Call] = []
+        journal = FakeJournal(0.0)
+        line, client = journaled(tmp_path, journal, [problem(Kind.SERVER_ERROR), problem(Kind.BAD_REQUEST)])
+        line = attrs.evolve(line, called=calls.append)
+        admitted = await line.admit(JOURNALED)
+        assert isinstance(admitted, Admitted)
+        await line.answer(admitted, Strategy.PRIMARY, Budget(None).line())
+        first, second = calls
+        assert [each.problem.kind for each in calls if each.problem] == [Kind.SERVER_ERROR, Kind.BAD_REQUEST]
+        assert [(each.started, each.ended) for each in calls] == [(at, at + LATENCY_S) for at in client.calls]
+        assert (first.pool, first.key, first.prompt.id) == (line.gate.pools[0].name, "a", JOURNALED.prompt.id)
+        assert (first.waited_s, first.waited_for) == (0.0, None)
+        assert second.waited_for == "images/min"  # one a minute is allowed
+        assert 50 < second.waited_s <= 61
+        assert journal.waits == [Wait(each.pool, each.waited_s, each.waited_for) for each in calls]
+
+    run(main)
+
+
+def test_a_call_that_is_cut_off_is_told_of_as_well(tmp_path: Path) -> None:
+    async def main() -> None:
+        calls: list[Call] = []
+        line, client = one_pool(tmp_path, [problem(Kind.SERVER_ERROR)])
+        line = attrs.evolve(line, called=calls.append)
+        admitted = await line.admit(ESTIMATED)
+        assert isinstance(admitted, Admitted)
+        with trio.move_on_after(LATENCY_S / 2):
+            await line.answer(admitted, Strategy.PRIMARY, Budget(None).line())
+        assert [(each.ended, each.problem and each.problem.kind) for each in calls] == [(client.calls[0] + LATENCY_S / 2, Kind.INTERRUPTED)]
+
+    run(main)
+
+
 def test_cancelled_while_the_call_is_written_down_it_was_never_sent_and_its_charge_is_taken_back(tmp_path: Path) -> None:
     async def main() -> None:
         line, client = journaled(tmp_path, FakeJournal(10.0))
@@ -417,9 +454,9 @@ def test_cancelled_while_the_call_is_written_down_it_was_never_sent_and_its_char
 
 def test_a_call_that_was_written_down_too_late_for_its_place_in_the_rate_takes_admission_again(tmp_path: Path) -> None:
     class Slow(FakeJournal):
-        async def intend(self, item: int, key: str, cost_usd: float | None) -> Intent:
+        async def intend(self, item: int, key: str, cost_usd: float | None, wait: Wait) -> Intent:
             try:
-                return await super().intend(item, key, cost_usd)
+                return await super().intend(item, key, cost_usd, wait)
             finally:
                 self._seconds = 0.0
 

@@ -275,7 +275,7 @@ def test_the_books_say_of_each_limit_where_it_came_from_and_what_the_server_offe
     told = Told(levels=(Level(resource="images", limit=250, remaining=249), Level(resource="tokens", limit=9_000, remaining=8_000)))
     studio.succeeded(studio.take(ONE, 0.0), None, 1.0, told)
     assert studio.statistics(1.0).known == (
-        Known(resource="images", limit=50, source="tier 3", offered=250),
+        Known(resource="images", limit=50, source="tier 3", offered=250, used=1.0),
         Known(resource="tokens", limit=9_000, source="header"),
         Known(resource=CALLS, limit=9, source="admin"),
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from headrace.assembly import Race
+    from headrace.race import Race
 
 KEY = "sk-canary-0123456789abcdefXYZ"
 PATIENCE_S = 30.0

@@ -46,6 +46,40 @@ class Count:
         return self.pulled - 1
 
 
+class Crowd:
+    """A stage that keeps what it gets until ``go`` is set, each in a task of its own."""
+
+    def __init__(self, go: trio.Event) -> None:
+        self.nursery: trio.Nursery | None = None
+        self._go = go
+
+    async def run(self, source: MemoryReceiveChannel[int], sink: MemorySendChannel[int]) -> None:
+        async def keep(number: int) -> None:
+            await self._go.wait()
+            await sink.send(number)
+
+        with source, sink:
+            async with trio.open_nursery() as kept:
+                self.nursery = kept
+                async for number in source:
+                    kept.start_soon(keep, number)
+
+
+def test_a_line_tells_how_deep_it_is_in_every_stage_that_works_on_many_at_once() -> None:
+    async def main() -> None:
+        go = trio.Event()
+        async with flow(Count(5)).then(Logged()).then(Crowd(go)).open() as running:
+            assert running.depths() == {}
+            await wait_all_tasks_blocked()
+            assert running.depths() == {"crowd": 5}
+            go.set()
+            assert await anext(running.results) in range(5)
+            await wait_all_tasks_blocked()
+            assert running.depths() == {"crowd": 4}
+
+    run(main)
+
+
 class Logged:
     """A stage that notes with what every one of its runs ended."""
 

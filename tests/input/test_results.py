@@ -49,7 +49,7 @@ def test_a_line_has_the_keys_of_the_contract_in_its_order_and_nothing_absent() -
 
 
 def test_a_full_line_is_the_contracts_own() -> None:
-    line = attrs.evolve(answered(ANSWER), match=Match(of="6", similarity=0.97, difference="d"), error=PROBLEM).as_dict()
+    line = attrs.evolve(answered(ANSWER), match=Match(of="6", similarity=0.97, difference="d", prompt="a wolf"), error=PROBLEM).as_dict()
     assert line == {
         "seq": 7,
         "id": "seven",
@@ -67,7 +67,7 @@ def test_a_full_line_is_the_contracts_own() -> None:
         "saved_usd": 0.0,
         "latency_s": 11.235,
         "waited_s": 3.4,
-        "match": {"of": "6", "similarity": 0.97, "difference": "d"},
+        "match": {"of": "6", "similarity": 0.97, "difference": "d", "prompt": "a wolf"},
         "error": {"kind": "moderation_blocked", "message": "blocked", "status": 400, "retryable": False},
         "metadata": {"row": 1},
     }
@@ -78,12 +78,12 @@ def test_a_full_line_is_the_contracts_own() -> None:
 def test_a_follower_and_a_hit_cost_nothing_and_say_what_they_saved() -> None:
     follower = reused(attrs.evolve(PROMPT, seq=8, id="eight"), shared(ANSWER))
     assert (follower.id, follower.strategy, follower.cost_usd, follower.saved_usd) == ("eight", Strategy.COALESCED, 0.0, 0.00820004)
-    assert follower.match == Match(of="seven", similarity=1.0)
+    assert follower.match == Match(of="seven", similarity=1.0, prompt="a fox")
     unpriced = attrs.evolve(shared(ANSWER), strategy=Strategy.CACHE_EXACT, cost_usd=None)
     hit = reused(PROMPT, unpriced)
     assert (hit.strategy, hit.cost_usd, hit.saved_usd, hit.attempts, hit.key) == (Strategy.CACHE_EXACT, 0.0, None, 0, None)
     twin = reused(PROMPT, unpriced.for_twin(0.91, "red -> blue"))
-    assert twin.match == Match(of="seven", similarity=0.91, difference="red -> blue")
+    assert twin.match == Match(of="seven", similarity=0.91, difference="red -> blue", prompt="a fox")
 
 
 def test_a_failure_that_was_shared_tells_of_no_calls_of_its_own() -> None:

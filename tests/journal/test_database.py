@@ -69,6 +69,32 @@ def a_later_version(path: Path) -> None:
     db.close()
 
 
+def columns(db: sqlite3.Connection) -> dict[str, list[tuple[str, str]]]:
+    tables = [name for (name,) in db.execute("select name from sqlite_schema where type = 'table' order by name")]
+    return {table: sorted((name, kind) for _, name, kind, *_ in db.execute(f"pragma table_info({table})")) for table in tables}
+
+
+def test_a_journal_of_the_version_before_gets_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> None:
+    db = open_database(tmp_path, fresh=False)
+    now = columns(db)
+    for table in ("run", "limit_seen"):
+        db.execute(f"drop table {table}")
+    for table, names in (
+        ("item", ("prompt", "read_at", "ended_at")),
+        ("attempt", ("pool", "waited_s", "waited_for", "ended_at", "kind", "status", "message")),
+    ):
+        for name in names:
+            db.execute(f"alter table {table} drop column {name}")
+    db.execute("insert into item (number, identity, line, name, status) values (1, x'00', 1, 'hero', 'ok')")
+    db.execute("pragma user_version=1")
+    db.close()
+    db = open_database(tmp_path, fresh=False)
+    assert columns(db) == now
+    assert db.execute("select name, status, prompt from item").fetchall() == [("hero", "ok", None)]
+    assert db.execute("pragma user_version").fetchone() == (2,)
+    db.close()
+
+
 @pytest.mark.parametrize("make", [no_database, someone_elses, a_later_version])
 def test_what_is_no_journal_of_ours_is_refused_and_left_as_it_is(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / FILE)

@@ -332,8 +332,13 @@ def test_a_similar_picture_is_labelled_free_and_says_what_differs(answers: Answe
         assert meaning.asked == [("a cat", 0.8)]
         result = answered(outcome)
         assert (result.strategy, result.status, result.cost_usd, result.prompt) == (Strategy.CACHED_SIMILAR, Status.OK, 0.0, "a cat")
-        assert result.match == Match(of="dog", similarity=0.87, difference="cat -> dog")
-        assert result.as_dict()["match"] == {"of": "dog", "similarity": 0.87, "difference": "cat -> dog"}
+        assert result.match == Match(of="dog", similarity=0.87, difference="cat -> dog", prompt="a dog")
+        assert result.as_dict()["match"] == {
+            "of": "dog",
+            "similarity": 0.87,
+            "difference": "cat -> dog",
+            "prompt": "a dog",
+        }
         assert (result.attempts, result.key) == (4, "k")
         assert result.images[0].bytes == 3
 

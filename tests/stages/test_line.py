@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from headrace.assembly import Race
+    from headrace.race import Race
     from headrace.simulator.settings import Discipline
 
 POOLS = (

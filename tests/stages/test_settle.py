@@ -159,7 +159,7 @@ def test_an_answer_lands_under_every_key_that_its_prompt_leads_before_its_line_i
                     hit = await flight.follow()
                     assert isinstance(hit, Hit)
                     assert (hit.pictures, hit.quality, hit.cost_usd) == ((PICTURE,), "medium", 0.25)
-                    assert hit.match == (match or Match(of="id-3", similarity=1.0))
+                    assert hit.match == (match or Match(of="id-3", similarity=1.0, prompt=made.prompt.request.prompt))
                     assert hit.strategy is (strategy if match else Strategy.COALESCED)
                 assert (await anext(running.results)).match == match
             assert flights.flight("another") is not None

@@ -9,10 +9,10 @@ import numpy as np
 import trio
 
 import headrace
-from headrace.assembly import Race
 from headrace.budget import Budget
 from headrace.flow import Flow, flow
 from headrace.outcome import Results
+from headrace.race import Race
 from headrace.records import Answer, Failure, Prompt, Result
 from headrace.stages.admission import Admission
 from headrace.stages.dedupe import Dedupe
