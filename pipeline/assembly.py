@@ -119,8 +119,8 @@ async def open_race(
             budget=Budget(settings.run.max_cost_usd, 0.0 if journal is None else journal.spent_usd),
         )
         services.start_soon(watch, race.primary.gate.statistics, race.max_in_flight)
-        await observe(race, services, stack)
-        yield race
+        async with observe(race, services):
+            yield race
         if journal is not None:
             # Here there is time to wait for room on a full disk; behind the end there is none.
             await journal.writer.durable()

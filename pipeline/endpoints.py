@@ -128,14 +128,24 @@ def primary_endpoint(settings: Settings, environ: Mapping[str, str]) -> Endpoint
     if settings.run.simulate:
         owners = simulated_owners(settings.pool, settings.key)
         return Endpoint(url=SIMULATED_URL, timeout_s=timeout_s, model=settings.request.model, owners=owners)
+    url = primary_url(settings, environ)
+    _refuse_retired(settings.request.model, url)
+    owners = real_owners(settings.pool, settings.key, environ)
+    return Endpoint(url=url, timeout_s=timeout_s, model=settings.request.model, owners=owners)
+
+
+def primary_url(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Where the API is that every prompt is sent to first, without a slash at its end.
+
+    Raises:
+        UsageError: its address cannot be used.
+    """
     url = settings.provider.base_url or environ.get(URL_VARIABLE) or VENDOR_URL
     try:
         attrs.evolve(settings.provider, base_url=url)  # checked like one from a file
     except ValueError as error:
         raise UsageError(f"{URL_VARIABLE}: {error}") from None
-    _refuse_retired(settings.request.model, url)
-    owners = real_owners(settings.pool, settings.key, environ)
-    return Endpoint(url=url.rstrip("/"), timeout_s=timeout_s, model=settings.request.model, owners=owners)
+    return url.rstrip("/")
 
 
 def alternative_endpoint(settings: Settings, alternative: AlternativeSettings, environ: Mapping[str, str]) -> Endpoint:

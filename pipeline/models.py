@@ -12,6 +12,7 @@ import attrs
 
 from headrace.errors import UsageError
 from headrace.sizes import allowed, distance, given_size, nearest_allowed, orientation, parse_size, smallest_allowed
+from headrace.validators import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_N = 10
-_STANDARD_SIZES = ("1024x1024", "1024x1536", "1536x1024")
+STANDARD_SIZES = ("1024x1024", "1024x1536", "1536x1024")
+"""What every model can make."""
 
 
 @attrs.frozen(kw_only=True)
@@ -128,7 +130,7 @@ class Model:
 
     def output_tokens(self, request: Request) -> int:
         """Image tokens that the answer will be billed for; ``auto`` counts as the dearest that it may become."""
-        sizes = _STANDARD_SIZES if request.size == AUTO else (request.size,)
+        sizes = STANDARD_SIZES if request.size == AUTO else (request.size,)
         model = self if self.known else catalogue().model(catalogue().default)
         names = model.qualities[:3] if request.quality not in model.qualities else (request.quality,)
         return request.n * max(model.picture_tokens(size, quality) for size in sizes for quality in names)
@@ -193,7 +195,7 @@ class Catalogue:
         """
         wanted = self.profiles.get(name)
         if wanted is None:
-            raise UsageError(f"there is no profile {name!r}; there are {', '.join(self.profiles)}")
+            raise UsageError(f"there is no profile {name!r}; there are {', '.join(self.profiles)}{nearest(name, self.profiles)}")
         chosen = dict(wanted)
         if model.known:
             chosen["quality"] = model.nearest_quality(chosen["quality"])

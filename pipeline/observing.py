@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from headrace.observe.alarm import Alarm
+from headrace.observe.events import LogWatcher
+from headrace.observe.notify import notifiers
 from headrace.observe.recorder import Recorder
 
 if TYPE_CHECKING:
-    from contextlib import AsyncExitStack
+    from collections.abc import AsyncIterator
 
     import trio
 
@@ -16,12 +21,59 @@ if TYPE_CHECKING:
     from headrace.settings import Settings
 
 
-async def observe(race: Race, services: trio.Nursery, stack: AsyncExitStack) -> None:
-    """Start whoever watches, for as long as the ``services`` run; what they have to do at the end is done by the ``stack``."""
-    if race.journal is not None:
-        recorder = Recorder(race.journal, _asked(race.settings, race), race.snapshot)
-        stack.callback(recorder.write)
-        services.start_soon(recorder.run)
+@asynccontextmanager
+async def observe(race: Race, services: trio.Nursery) -> AsyncIterator[None]:
+    """Have whoever watches at work, for as long as the ``services`` run."""
+    with ExitStack() as stack:
+        race.watchers.append(LogWatcher())
+        recorder = None
+        if race.journal is not None:
+            recorder = Recorder(race.journal, _asked(race.settings, race), race.snapshot)
+            services.start_soon(recorder.run)
+        alarm = _alarmed(race, services, stack)
+        if race.settings.run.metrics_port is not None:
+            await _measured(race, race.settings.run.metrics_port, alarm, services)
+        _traced(race, stack)
+        yield
+        if recorder is not None:
+            # Of a run that fails the last ten seconds are no reason to write to a disk that may be what failed.
+            recorder.write()
+
+
+def _alarmed(race: Race, services: trio.Nursery, stack: ExitStack) -> Alarm:
+    told = list(notifiers(race.settings.alerts))
+    for notifier in told:
+        # It outlives a cancelled line, and is ended by the stack alone.
+        stack.callback(notifier.end)
+        services.start_soon(notifier.run)
+    alarm = Alarm(race.settings.alerts, race.snapshot, [notifier.put for notifier in told])
+    stack.callback(alarm.end)
+    services.start_soon(alarm.run)
+    race.watchers.append(alarm)
+    race.alerts = alarm.active
+    return alarm
+
+
+async def _measured(race: Race, port: int, alarm: Alarm, services: trio.Nursery) -> None:
+    from headrace.observe.metrics import Metrics  # noqa: PLC0415 - a server is for those who want one
+    from headrace.observe.scrape import scraped  # noqa: PLC0415
+
+    settings, alternative = race.settings, race.settings.fallback.alternative
+    named = {settings.request.model} | (set() if alternative is None else {alternative.model})
+    metrics = Metrics(race.snapshot, alarm.counts, named, cached=race.cache is not None)
+    race.watchers.append(metrics)
+    race.metrics_url = await services.start(scraped, metrics.registry, port)
+
+
+def _traced(race: Race, stack: ExitStack) -> None:
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.trace") is None:
+        return
+    from headrace.observe.spans import Spans  # noqa: PLC0415 - only where it is installed
+
+    spans = Spans()
+    race.began = spans.began
+    race.watchers.append(spans)
+    stack.callback(spans.end)
 
 
 def _asked(settings: Settings, race: Race) -> dict[str, Any]:

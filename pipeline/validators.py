@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The nearest of ``names``, where one is near."""
+    return next(iter(difflib.get_close_matches(name, list(names), n=1)), None)
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the nearest of ``names``, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    found = closest(name, names)
+    return "" if found is None else f" (did you mean {found!r}?)"
 
 
 def one_of(*names: str) -> Any:
@@ -73,6 +78,20 @@ def api_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         raise ValueError(f"{field.name} must not hold a user, a password, a query or a fragment")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError(f"{field.name} is {value!r}; a key travels by https only, except to this machine itself")
+
+
+def hook_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: a URL that alerts may be posted to; it is not repeated, for whoever knows it can post there as well."""
+    if value is None:
+        return
+    try:
+        parts = urlsplit(value)
+        near = parts.scheme == "http" and _is_loopback(parts.hostname or "")
+        usable = parts.hostname and parts.port != 0 and (parts.scheme == "https" or near)
+    except ValueError:
+        usable = False
+    if not usable or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{field.name} has to be an https URL, or an http one of this machine itself such as http://127.0.0.1:8080/alerts")
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,19 +10,23 @@ from typing import Annotated
 
 import typer
 
+from headrace.cli import completion
 from headrace.cli.cache import app as cache
+from headrace.cli.doctor import doctor
+from headrace.cli.estimate import estimate
 from headrace.cli.init import init
 from headrace.cli.models import models
+from headrace.cli.report import report
 from headrace.cli.run import run
 from headrace.cli.simulate import simulate
 from headrace.cli.status import status
+from headrace.cli.trace import trace
 from headrace.errors import HeadraceError
 
 app = typer.Typer(
     name="headrace",
     help="Turn a stream of image prompts into pictures, at the full speed the limits allow.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,7 +50,9 @@ def common(
 
 def limits(
     config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration.  [default: headrace.toml, if there]")] = None,
-    tier: Annotated[str | None, typer.Option(help="Usage tier, 1 to 5: the limits of pools that name none.")] = None,
+    tier: Annotated[
+        str | None, typer.Option(autocompletion=completion.tiers, help="Usage tier, 1 to 5: the limits of pools that name none.")
+    ] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="The pools of the embedded simulator: no key, no cost.")] = False,
     probe: Annotated[bool, typer.Option("--probe", help="Make the cheapest call there is with each pool, which costs money.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -74,25 +80,41 @@ def limits(
 
 
 app.command()(run)
-app.command()(status)
-app.command()(limits)
+app.command(short_help="Tell what a run would cost and take; pays nothing.")(estimate)
+app.command(short_help="Tell what an output folder holds and what was paid.")(status)
+app.command(short_help="Tell a prompt's way: what it waited for, where it was tried, how that was answered.")(trace)
+app.command(short_help="Show what is known of each pool's limits.")(limits)
+app.command(short_help="Make a page that shows what a run came to.")(report)
 app.command()(simulate)
-app.command()(init)
-app.command()(models)
+app.command(short_help="Write a headrace.toml with every setting and what it means.")(init)
+app.command(short_help="Check what a run needs, and say what to do.")(doctor)
+app.command(short_help="Show the models: qualities, tokens and prices.")(models)
 app.add_typer(cache)
 
 
 def main() -> None:
-    """Run the command; a :class:`HeadraceError` is one line on stderr and its exit code."""
+    """Run the command; a :class:`HeadraceError`, and what typer complains about, is one line on stderr and its exit code."""
     _keep_the_standard_numbers()
     try:
-        app()
+        sys.exit(app(prog_name="headrace", standalone_mode=False))
     except HeadraceError as error:
-        with suppress(OSError):
-            typer.echo(f"headrace: {error}", err=True)
+        _complain(str(error))
         sys.exit(error.exit_code)
+    except typer.TyperException as error:
+        from headrace.cli.mistakes import line_of  # noqa: PLC0415 - see above
+
+        _complain(line_of(error))
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        _complain("ended without an answer")
+        sys.exit(1)
     finally:
         _let_stderr_go()
+
+
+def _complain(text: str) -> None:
+    with suppress(OSError):
+        typer.echo(text if text.startswith("Usage:") else f"headrace: {text}", err=True)
 
 
 def _keep_the_standard_numbers() -> None:

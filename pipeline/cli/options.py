@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_OPTIONS = {"policy": "--cache", "max_cost_usd": "--max-cost"}
+"""Of the settings whose options go by another name."""
+
 
 def settings_of(
     config: Path | None,
@@ -28,6 +31,7 @@ def settings_of(
     max_cost_usd: float | None,
     max_in_flight: int | None,
     in_doubt: str | None,
+    metrics_port: int | None = None,
 ) -> Settings:
     """The settings of one command; options that were not given change nothing.
 
@@ -38,14 +42,22 @@ def settings_of(
     try:
         settings = attrs.evolve(settings, request=_request(settings.request, request, profile), pool=_pools(settings, tier))
         folder = None if out_dir is None else str(out_dir)
-        changes = {"max_cost_usd": max_cost_usd, "max_in_flight": max_in_flight, "out_dir": folder, "in_doubt": in_doubt}
+        changes = {
+            "max_cost_usd": max_cost_usd,
+            "max_in_flight": max_in_flight,
+            "out_dir": folder,
+            "in_doubt": in_doubt,
+            "metrics_port": metrics_port,
+        }
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         run = settings.run
         run = attrs.evolve(run, journal=True, simulate=simulate or run.simulate, ordered=ordered or run.ordered, **given)
         policy = settings.cache.policy if cache is None else cache
         return attrs.evolve(settings, run=run, cache=attrs.evolve(settings.cache, policy=policy))
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        # A field's complaint begins with its name; here it came with an option.
+        name, _, rest = str(error).partition(" ")
+        raise UsageError(f"{_OPTIONS.get(name) or '--' + name.replace('_', '-')} {rest}") from None
 
 
 def _request(base: RequestSettings, given: Mapping[str, Any], profile: str | None) -> RequestSettings:

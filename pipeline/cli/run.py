@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from headrace.cli import completion
 
 
 def run(
@@ -16,26 +17,42 @@ def run(
     out_dir: Annotated[Path | None, typer.Option("--out-dir", help="Where pictures and the journal go.  [default: headrace-out]")] = None,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration.  [default: headrace.toml, if there]")] = None,
     form: Annotated[Literal["auto", "text", "jsonl"], typer.Option("--format", help="How input lines are to be read.")] = "auto",
-    model: Annotated[str | None, typer.Option(help="See 'headrace models'.")] = None,
-    size: Annotated[str | None, typer.Option(help="Such as 1024x1024.")] = None,
-    quality: Annotated[str | None, typer.Option(help="low, medium, high; xhigh and max where the model has them.")] = None,
+    model: Annotated[str | None, typer.Option(autocompletion=completion.models, help="See 'headrace models'.")] = None,
+    size: Annotated[str | None, typer.Option(autocompletion=completion.sizes, help="Such as 1024x1024.")] = None,
+    quality: Annotated[
+        str | None, typer.Option(autocompletion=completion.qualities, help="low, medium, high; xhigh and max where the model has them.")
+    ] = None,
     n: Annotated[int | None, typer.Option("--n", help="Pictures a prompt, 1 to 10.")] = None,
-    output_format: Annotated[str | None, typer.Option(help="png, jpeg or webp.")] = None,
-    profile: Annotated[str | None, typer.Option(help="speed, balanced or quality: as far as the model can.")] = None,
-    tier: Annotated[str | None, typer.Option(help="Usage tier, 1 to 5: the limits of pools that name none.")] = None,
+    output_format: Annotated[str | None, typer.Option(autocompletion=completion.formats, help="png, jpeg or webp.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(autocompletion=completion.profiles, help="speed, balanced or quality: as far as the model can.")
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option(autocompletion=completion.tiers, help="Usage tier, 1 to 5: the limits of pools that name none.")
+    ] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Use the embedded simulator: no key, no cost.")] = False,
     ordered: Annotated[bool, typer.Option("--ordered", help="Results in the order of the prompts.")] = False,
     max_cost: Annotated[float | None, typer.Option(help="Stop before the job has cost more USD, earlier runs included.")] = None,
     max_in_flight: Annotated[int | None, typer.Option(help="Prompts between being read and being emitted.")] = None,
-    cache: Annotated[str | None, typer.Option(help="off, exact, canonical, verified or cosine.  [default: verified]")] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(autocompletion=completion.policies, help="off, exact, canonical, verified or cosine.  [default: verified]"),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what earlier runs finished in this folder.")] = False,
     in_doubt: Annotated[
-        str | None, typer.Option("--in-doubt", help="What a kill left without an answer: retry or hold.  [default: retry]")
+        str | None,
+        typer.Option(
+            "--in-doubt", autocompletion=completion.doubts, help="What a kill left without an answer: retry or hold.  [default: retry]"
+        ),
     ] = None,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that calls in flight get after Ctrl-C.")] = 120.0,
-    progress: Annotated[Literal["auto", "always", "never"], typer.Option(help="The live line on stderr.")] = "auto",
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Serve metrics for Prometheus on this port of 127.0.0.1; 0 takes a free one.")
+    ] = None,
+    progress: Annotated[Literal["auto", "always", "never"], typer.Option(help="How the run goes, on stderr: a view on a terminal, a log event every 10 s elsewhere.")] = "auto",
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged on stderr.")] = "warning",
     log_format: Annotated[Literal["auto", "console", "json"], typer.Option(help="How it is logged.")] = "auto",
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Log the words of prompts as well.")] = False,
 ) -> None:
     """Turn prompts into pictures.
 
@@ -51,7 +68,7 @@ def run(
         from headrace.observe.logs import configure  # noqa: PLC0415
 
         os.umask(0o077)  # prompts and pictures are their owner's business
-        configure(log_level, log_format)
+        configure(log_level, log_format, prompts=log_prompts)
         asked = {"model": model, "size": size, "quality": quality, "n": n, "output_format": output_format}
         settings = settings_of(
             config,
@@ -65,9 +82,9 @@ def run(
             max_cost_usd=max_cost,
             max_in_flight=max_in_flight,
             in_doubt=in_doubt,
+            metrics_port=metrics_port,
         )
-        show = progress == "always" or (progress == "auto" and sys.stderr.isatty())
-        job = Job(settings=settings, source=source, output=output, format=form, drain_s=drain, progress=show, fresh=fresh)
+        job = Job(settings=settings, source=source, output=output, format=form, drain_s=drain, progress=progress, fresh=fresh)
         status = execute(job)
     except KeyboardInterrupt:
         typer.echo("headrace: stopped before it began", err=True)

@@ -22,9 +22,9 @@ from headrace.errors import UsageError
 from headrace.provider.call import Call
 from headrace.provider.failures import Reply, error_inside, perhaps_billed, problem_of
 from headrace.provider.memory import ByteBudget
+from headrace.provider.payload import SMALL_BODY, largest_answer, payload
 from headrace.provider.shards import AT_ONCE, Shards
 from headrace.records import Kind, Problem
-from headrace.sizes import parse_size
 from headrace.text import clean
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ OK = 200
 CONNECT_S = 10.0
 LONGEST_ID = 512
 """Characters of a request's name, as the vendor documents it."""
-MAX_BODY = 64 * 2**20
-_SMALL_BODY = 2**20
 _TELLING_KEY = 20
 """Characters from which a key does not occur in the base64 of a picture by chance; the stand-in of a local server may be ``any``."""
 
@@ -63,8 +61,9 @@ class Client:
         self._url = base_url.rstrip("/")
         self._secret = secret
         self._timeout_s = timeout_s
-        self._http = _http(secret, app)
-        self._shards = Shards(self._http, partial(_http, secret, app))
+        auth = _Bearer(secret)
+        self._http = _http(auth, app)
+        self._shards = Shards(self._http, partial(_http, auth, app))
 
     async def post(self, request: Request, lease: Lease, request_id: str | None = None) -> Reply | Problem:
         """One call; the body is held in memory for as long as ``lease`` is.
@@ -83,14 +82,11 @@ class Client:
         if request_id is not None and not (request_id.isascii() and request_id.isprintable() and 0 < len(request_id) <= LONGEST_ID):
             raise ValueError(f"a request's name is 1 to {LONGEST_ID} printable ASCII characters")
         headers = {"Content-Type": "application/json"} | ({} if request_id is None else {"X-Client-Request-Id": request_id})
-        # What cannot be encoded (half of a surrogate pair) is the server's to refuse.
-        call = Call(json.dumps(_body(request), ensure_ascii=False).encode("utf-8", "replace"))
-        return await self._outcome("POST", PATH, headers, call, lease, min(MAX_BODY, _expected(request)))
+        return await self._outcome("POST", PATH, headers, Call(payload(request)), lease, largest_answer(request))
 
     async def get(self, path: str) -> Any | Problem:
         """The JSON document at ``path`` (with its query, encoded), of at most 1 MiB; whatever else comes is a :class:`Problem`."""
-        with ByteBudget(_SMALL_BODY).lease() as lease:
-            outcome = await self._outcome("GET", path, {}, Call(b""), lease, _SMALL_BODY)
+        outcome = await self.ask(path)
         if isinstance(outcome, Reply):
             with suppress(ValueError, RecursionError):
                 document = json.loads(outcome.body)
@@ -98,6 +94,11 @@ class Client:
                     return document
             outcome = problem_of(outcome)
         return attrs.evolve(outcome, billed=False, uncertain=False)  # a question makes no picture
+
+    async def ask(self, path: str) -> Reply | Problem:
+        """What a GET of ``path`` is answered, whatever it says; as in :meth:`post` for what is no answer, or is larger than 1 MiB."""
+        with ByteBudget(SMALL_BODY).lease() as lease:
+            return await self._outcome("GET", path, {}, Call(b""), lease, SMALL_BODY)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -129,7 +130,7 @@ class Client:
         headers = {name.lower(): self._masked(value) for name, value in response.headers.items()}
         if not response.is_success:
             call.refusal = Reply(response.status_code, headers, b"")
-            most = _SMALL_BODY
+            most = SMALL_BODY
         declared = _declared(response)
         if declared is not None and declared > most:
             return self._too_large(response, most)
@@ -141,7 +142,7 @@ class Client:
         if body is None:
             return self._too_large(response, most)
         key = self._secret.reveal().encode()
-        if len(body) <= _SMALL_BODY and (not response.is_success or len(key) >= _TELLING_KEY):
+        if len(body) <= SMALL_BODY and (not response.is_success or len(key) >= _TELLING_KEY):
             # Some servers repeat the key, in a complaint or in a header; no complaint is larger.
             body = body.replace(key, b"***").replace(key.replace(b"/", rb"\/"), b"***")
         return Reply(response.status_code, headers, body)
@@ -164,10 +165,25 @@ class Client:
         )
 
 
-def _http(secret: Secret, app: Any) -> httpx.AsyncClient:
+async def post_once(url: str, document: bytes) -> int | str:
+    """Post JSON to somebody who gets no key; the answer's status, or what kept it from coming. Nothing of the answer is read on."""
+    try:
+        whole = httpx.URL(url)
+        auth = httpx.BasicAuth(whole.username, whole.password) if whole.userinfo else None
+        # httpx logs the URL of each request; whoever knows a webhook's path can post there, so it travels beside.
+        asked, target = whole.copy_with(raw_path=b"/", username=None, password=None), {"target": whole.raw_path}
+        headers = {"Content-Type": "application/json"}
+        async with _http(auth) as http, http.stream("POST", asked, content=document, headers=headers, extensions=target) as response:
+            return response.status_code
+    except (httpx.TransportError, httpx.InvalidURL, OSError, UnicodeError, UsageError) as error:
+        # The name alone: a message may hold the URL.
+        return type(error).__name__
+
+
+def _http(auth: httpx.Auth | None, app: Any = None) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(
-            auth=_Bearer(secret),
+            auth=auth,
             # A content coding would let 200 KB become 200 MB in memory.
             headers={"Accept-Encoding": "identity", "Accept": "application/json", "User-Agent": "headrace"},
             timeout=httpx.Timeout(None, connect=CONNECT_S),
@@ -223,26 +239,6 @@ class _Bearer(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["Authorization"] = f"Bearer {self._secret.reveal()}"
         yield request
-
-
-def _body(request: Request) -> dict[str, Any]:
-    optional = {
-        "n": request.n if request.n > 1 else None,
-        "output_format": request.output_format if request.output_format != "png" else None,
-        "output_compression": request.output_compression,
-        "background": request.background,
-        "moderation": request.moderation,
-    }
-    body = {"model": request.model, "prompt": request.prompt, "size": request.size, "quality": request.quality}
-    return body | {name: value for name, value in optional.items() if value is not None}
-
-
-def _expected(request: Request) -> int:
-    # No picture is larger than its pixels uncompressed with alpha, in base64, and a frame around it.
-    if request.size == "auto":
-        return MAX_BODY
-    width, height = parse_size(request.size)
-    return request.n * (width * height * 4 * 4 // 3) + _SMALL_BODY
 
 
 def _declared(response: httpx.Response) -> int | None:

@@ -10,19 +10,23 @@ import tomllib
 import urllib.error
 import urllib.request
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+import attrs
 import httpx
 import pytest
 
 from headrace.models import catalogue
+from headrace.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from subprocess import CompletedProcess, Popen
 
     from headrace.simulator import World
+
+    Headrace = Callable[..., CompletedProcess[str]]
 
 GRACE_S = 15.0
 
@@ -32,7 +36,7 @@ def test_the_version_is_that_of_the_distribution(headrace: Callable[..., Complet
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"headrace {version('headrace')}\n", "")
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("simulate",), ("init",), ("models",)])
+@pytest.mark.parametrize("command", [(), ("run",), ("simulate",), ("init",), ("models",), ("doctor",), ("cache",)])
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_every_command_explains_itself(headrace: Callable[..., CompletedProcess[str]], command: tuple[str, ...], flag: str) -> None:
     ended = headrace(*command, flag)
@@ -75,6 +79,60 @@ def test_models_lists_every_model_with_its_end_of_life(
     assert "\x1b" not in ended.stdout
 
 
+# ---- mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("rnu", "there is no command 'rnu' (did you mean 'run'?); 'headrace --help' says what there is"),
+        ("cache whi", "there is no command 'whi' (did you mean 'why'?); 'headrace cache --help' says what there is"),
+        ("run --qualty low", "there is no option --qualty (did you mean '--quality'?); 'headrace run --help' says what there is"),
+        ("run -z", "there is no option -z; 'headrace run --help' says what there is"),
+        (
+            "run --format jsnl",
+            "--format is 'jsnl'; it can be auto, text, jsonl (did you mean 'jsonl'?); 'headrace run --help' says what there is",
+        ),
+        ("run --cache verfied", "--cache is 'verfied'; it can be off, exact, canonical, verified, cosine (did you mean 'verified'?)"),
+        ("run --profile sped", "there is no profile 'sped'; there are speed, balanced, quality (did you mean 'speed'?)"),
+        ("run --max-in-flight 0", "--max-in-flight is 0; it has to be from 1 to 100000"),
+        ("run --drain x", "--drain: input should be a valid number, unable to parse string as a number; "),
+        ("run --model", "option '--model' requires an argument; "),
+        ("run a b", "got unexpected extra argument(s) (b); "),
+        ("cache why a", "missing argument 'B'; "),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_nearest_valid_name(headrace: Headrace, command: str, line: str) -> None:
+    ended = headrace(*command.split())
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert ended.stderr.startswith(f"headrace: {line}")
+
+
+def test_a_mistake_repeats_neither_a_key_nor_a_control_character(headrace: Headrace, key: str) -> None:
+    for arguments in ((key,), ("run", f"--{key}"), ("run", "--format", key), ("run", "--format", "\x1b[2J\nx"), ("\x1b[2Jrnu\nx",)):
+        ended = headrace(*arguments)
+        assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+        assert not [unwanted for unwanted in (key, "\x1b") if unwanted in ended.stderr]
+
+
+def test_no_command_at_all_shows_the_help(headrace: Headrace) -> None:
+    for arguments in ((), ("cache",)):
+        ended = headrace(*arguments)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.startswith("Usage: headrace ")
+
+
+def test_a_model_that_is_nearly_another_is_asked_for_with_a_warning_that_names_it(headrace: Headrace, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("a fox\n")
+    ended = headrace("run", "in", "--simulate", "--model", "gpt-image-2.5-flar", "--log-format", "json")
+    (warning,) = [event for event in map(json.loads, _events(ended.stderr)) if event["event"] == "model_unknown"]
+    assert (warning["model"], warning["nearest"]) == ("gpt-image-2.5-flar", "gpt-image-2.5-flare")
+
+
+def _events(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("{")]
+
+
 # ---- init -----------------------------------------------------------------------------------------------------------
 
 
@@ -94,12 +152,47 @@ def test_init_writes_a_configuration_that_runs_as_it_is(
 def test_every_example_in_the_configuration_can_be_used(headrace: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
     assert headrace("init", "new.toml").returncode == 0
     text = re.sub(r"^# (?=\S+ = |\[)", "", (tmp_path / "new.toml").read_text(), flags=re.MULTILINE)
-    text = text.replace('background = "transparent"', "").replace("output_compression = 85", "")
+    for unfit in ('background = "transparent"', "output_compression = 85", 'verifier = "verifier.json"'):
+        assert unfit in text
+        text = text.replace(unfit, "")
+    text = text.replace("metrics_port = 9464", "metrics_port = 0")
     assert {"pool", "key", "fallback"} <= tomllib.loads(text).keys()
     (tmp_path / "new.toml").write_text(text)
     (tmp_path / "in").write_text("")
     ended = headrace("run", "in", "-c", "new.toml", "--simulate")
     assert ended.returncode == 0, ended.stderr
+
+
+def test_every_setting_is_in_the_configuration(headrace: Headrace, tmp_path: Path) -> None:
+    assert headrace("init", "new.toml").returncode == 0
+    text = (tmp_path / "new.toml").read_text()
+    assert [name for name in _settings(Settings) if not re.search(rf"\b{name}\b", text)] == []
+
+
+def _settings(kind: Any) -> Iterator[str]:
+    hints = get_type_hints(kind)
+    for field in attrs.fields(kind):
+        yield field.name
+        for inner in (hints[field.name], *get_args(hints[field.name])):
+            if attrs.has(inner):
+                yield from _settings(inner)
+
+
+def test_init_names_the_key_that_is_there_and_never_writes_it(
+    headrace: Headrace, environ: dict[str, str], tmp_path: Path, key: str
+) -> None:
+    ended = headrace("init", "new.toml")
+    assert "OPENAI_API_KEY for one of tier 1" in ended.stderr
+    assert "headrace doctor -c new.toml" in ended.stderr
+    settings = Settings.load(tmp_path / "new.toml")
+    assert [(pool.name, pool.tier) for pool in settings.pool] == [("default", 1)]
+    assert [(each.name, each.pool, each.env) for each in settings.key] == [("default", "default", "OPENAI_API_KEY")]
+    assert key not in (tmp_path / "new.toml").read_text()
+    assert headrace("doctor", "-c", "new.toml").returncode == 0
+    del environ["OPENAI_API_KEY"]
+    ended = headrace("init", "none.toml")
+    assert "OPENAI_API_KEY is not set" in ended.stderr
+    assert Settings.load(tmp_path / "none.toml") == Settings()
 
 
 def test_init_keeps_a_file_that_is_there_unless_it_is_forced(headrace: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
