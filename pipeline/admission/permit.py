@@ -60,7 +60,6 @@ class Permit:
             pool, now = self.pool, trio.current_time()
             before = pool.state(now)
             pool.failed(booking, problem, now, told)
-            log.info("call_failed", pool=pool.name, key=self.key, kind=problem.kind.value, status=problem.status)
             self._tell_change(pool, before, pool.state(now))
             self._gate.changed(pool)
 
@@ -68,7 +67,7 @@ class Permit:
         """The request never left."""
         if (booking := self._close()) is not None:
             pool = self.pool
-            pool.released(booking, trio.current_time())
+            pool.released(booking)
             self._gate.changed(pool)
 
     def _tell_change(self, pool: Pool, before: str, after: str) -> None:

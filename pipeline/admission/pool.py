@@ -2,11 +2,12 @@
 
 A pool is an organisation or a project: keys of one organisation share its limits, so more keys are not more pictures. Images, tokens and
 requests a minute and the calls at once are taken together or not at all.
+
+One file, though it is a long one: what a pool is asked and told is all here, and each idea behind it has a file of its own.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from fnmatch import fnmatchcase
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -23,8 +24,9 @@ from headrace.admission.memory import PoolMemory
 from headrace.admission.meters import Meters
 from headrace.admission.refusals import Refusals
 from headrace.admission.retry import Action, RetryBudget, action
+from headrace.admission.tally import Tally
 from headrace.records import Kind
-from headrace.told import CALLS, NOTHING, RESOURCES, TOKENS
+from headrace.told import CALLS, NOTHING, TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from headrace.models import Limits
     from headrace.records import Problem, Usage
     from headrace.told import Refusal, Told
-
-REMEMBERED = 3
 
 
 class Pool:
@@ -76,13 +76,7 @@ class Pool:
         self._server_said = ""
         self._refusals = Refusals()
         self._serves: dict[str, bool] = {}
-        self._busy_s = 0.0
-        self._sent = 0
-        self._refused = 0
-        self._said: deque[str] = deque(maxlen=REMEMBERED)
-        self._admitted: Counter[str] = Counter(dict.fromkeys(RESOURCES, 0))
-        self._first_at: float | None = None
-        self._last_at: float | None = None
+        self._tally = Tally()
 
     @property
     def alive(self) -> bool:
@@ -92,7 +86,7 @@ class Pool:
     @property
     def sent(self) -> int:
         """Calls so far."""
-        return self._sent
+        return self._tally.calls
 
     def reasons(self) -> Iterator[str]:
         """Why it is not alive, in words."""
@@ -159,8 +153,7 @@ class Pool:
 
     def ready_at(self, now: float) -> float:
         """Before when no request can start, whatever its cost; cheap to ask, and :meth:`earliest` may say later."""
-        closed_until, ready_at = self.closed_until, self.meters.ready_at(now)
-        return max(closed_until, ready_at)
+        return max(self.closed_until, self.meters.ready_at(now))
 
     def earliest(self, cost: Cost, now: float) -> float:
         """When a request of that cost may start, in a pool that has room and whose limits are not below the cost."""
@@ -176,11 +169,7 @@ class Pool:
         key = usable[0] if len(usable) == 1 else max(usable, key=lambda key: key.merit(now) / (1 + key.in_flight))
         key.in_flight += 1
         self.calls.sent(now)
-        self._sent += 1
-        for name in RESOURCES:
-            self._admitted[name] += getattr(cost, name)
-        self._first_at = now if self._first_at is None else self._first_at
-        self._last_at = now
+        self._tally.taken(cost, now)
         self.retries.call()
         return Booking(key, cost, self.meters.take(cost, now), now, self._breaker.started())
 
@@ -198,7 +187,7 @@ class Pool:
         self._hear(booking, told, now)
         if usage is not None:
             billed = usage.input_tokens + usage.output_tokens
-            self._admitted[TOKENS] += billed - booking.cost.tokens
+            self._tally.admitted[TOKENS] += billed - booking.cost.tokens
             self.meters.correct(booking, TOKENS, billed)
 
     def failed(self, booking: Booking, problem: Problem, now: float, told: Told = NOTHING) -> None:
@@ -225,35 +214,33 @@ class Pool:
         elif problem.kind is not Kind.INTERRUPTED:
             self._refusals.let_in()  # an answer about the request itself
 
-    def released(self, booking: Booking, now: float) -> None:
+    def released(self, booking: Booking) -> None:
         """The request never left: take its charges back."""
-        self._ended(booking, now, well=False)
-        self._busy_s -= now - booking.at
+        self._back(booking, well=False)
         self._breaker.abandoned(probe=booking.probe)
-        self._sent -= 1
-        for name in RESOURCES:
-            self._admitted[name] -= getattr(booking.cost, name)
+        self._tally.released(booking)
         for resource in booking.charges:
             self.meters.correct(booking, resource, 0.0)
 
     def statistics(self, now: float) -> PoolStatistics:
         """The books as they are now."""
+        tally = self._tally
         return PoolStatistics(
             name=self.name,
             limits=self.limits,
             keys=tuple(key.name for key in self.keys),
             models=self.models,
-            admitted=dict(self._admitted),
+            admitted=dict(tally.admitted),
             in_flight=self.calls.out,
-            busy_s=self._busy_s,
-            calls=self._sent,
-            refused=self._refused,
-            first_at=self._first_at,
-            last_at=self._last_at,
+            busy_s=tally.busy_s,
+            calls=tally.calls,
+            refused=tally.refused,
+            first_at=tally.first_at,
+            last_at=tally.last_at,
             state=self.state(now),
             known=tuple(attrs.evolve(each, used=self._used(each.resource, now)) for each in self.known()),
             bound=self.ledger.seconds(now),
-            refusals=tuple(self._said),
+            refusals=tuple(tally.said),
             owners=tuple(sorted(self.owners)),
         )
 
@@ -282,14 +269,7 @@ class Pool:
         self.meters.absorb(other.meters, now)
         self.calls.absorb(other.calls)
         self.owners |= other.owners
-        self._busy_s += other._busy_s
-        self._sent += other._sent
-        self._refused += other._refused
-        self._admitted.update(other._admitted)
-        self._said.extend(other._said)
-        begun = [at for at in (self._first_at, other._first_at) if at is not None]
-        ended = [at for at in (self._last_at, other._last_at) if at is not None]
-        self._first_at, self._last_at = min(begun, default=None), max(ended, default=None)
+        self._tally.absorb(other._tally)
         self._refusals.paused_until = max(self._refusals.paused_until, other._refusals.paused_until)
         other.merged_into = self
 
@@ -300,12 +280,12 @@ class Pool:
             meters=self.meters.memory(now),
             calls=self.calls.learnt,
             owners=tuple(sorted(self.owners)),
-            refusals=tuple(self._said),
+            refusals=tuple(self._tally.said),
         )
 
     def recall(self, memory: PoolMemory, age_s: float, now: float) -> None:
         """Start with what a run knew that ended ``age_s`` ago."""
-        self._said.extend(memory.refusals)
+        self._tally.said.extend(memory.refusals)
         self.meters.recall(memory.meters, age_s, now)
         if age_s < MINUTE_S:
             # What two pools that were one have used counts for both; later their answers will say it again.
@@ -316,8 +296,8 @@ class Pool:
             self.calls.put(memory.calls, now)
 
     def _refuse(self, booking: Booking, problem: Problem, refusal: Refusal | None, now: float) -> None:
-        self._refused += 1
-        self._said.append(problem.message)
+        self._tally.refused += 1
+        self._tally.said.append(problem.message)
         if problem.kind is Kind.SLOW_DOWN or (refusal is not None and refusal.resource == CALLS):
             self.calls.refused(booking.at, now)
             if self.calls.out and problem.retry_after_s is None:
@@ -340,6 +320,9 @@ class Pool:
             self.calls.paced()
 
     def _ended(self, booking: Booking, now: float, *, well: bool) -> None:
+        self._back(booking, well=well)
+        self._tally.ended(booking, now)
+
+    def _back(self, booking: Booking, *, well: bool) -> None:
         booking.key.in_flight -= 1
         self.calls.back(well=well)
-        self._busy_s += now - booking.at

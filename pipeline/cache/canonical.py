@@ -3,6 +3,8 @@
 What is taken out is what no picture shows: the request itself ("please generate an image of"), case, punctuation, articles, auxiliaries,
 and a plural s where a number next to it says how many. Everything else stays, in its order: prepositions, pronouns, negations and media
 ("a photo of") as much as nouns, symbols and switches as they are, and quoted text to the letter.
+
+One file, though it is a long one: its rules are one grammar, and are read together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """What no score can outweigh: differences after which the picture is always another one.
 
 The verifier learns from pairs and may meet a kind of difference that it has never seen; a veto has nothing to learn.
+
+One file, though it is a long one: a list, of which each veto is a few lines.
 """
 
 from __future__ import annotations

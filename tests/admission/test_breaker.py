@@ -138,7 +138,7 @@ def test_a_probe_that_is_refused_for_its_pace_does_not_wedge_the_pool() -> None:
 
 def test_a_probe_that_never_left_or_was_cancelled_does_not_wedge_the_pool() -> None:
     pool = broken_pool()
-    pool.released(pool.take(COST, 30.0), 30.0)
+    pool.released(pool.take(COST, 30.0))
     assert pool.has_room
     assert pool.earliest(COST, 31.0) == 31.0
     pool.failed(pool.take(COST, 31.0), Problem(kind=Kind.INTERRUPTED, message="cancelled"), 32.0)
@@ -176,7 +176,7 @@ def end(pool: Pool, booking: Booking, outcome: Problem | Literal["ok", "released
     if outcome == "ok":
         pool.succeeded(booking, None, now)
     elif outcome == "released":
-        pool.released(booking, now)
+        pool.released(booking)
     elif isinstance(outcome, Problem):
         pool.failed(booking, outcome, now)
 
@@ -206,7 +206,7 @@ def test_a_pool_with_no_call_out_always_has_room_or_is_dead(
         elif what == "end" and out:
             end(pool, out.pop(0), outcome, now)
     for booking in out:
-        pool.released(booking, now)
+        pool.released(booking)
     assert pool.statistics(now).in_flight == 0
     assert pool.has_room is pool.alive
     if pool.alive:

@@ -9,7 +9,8 @@ from headrace.admission.booking import Booking, Cost
 from headrace.admission.books import Known
 from headrace.admission.calls import FIRST
 from headrace.admission.key import Key
-from headrace.admission.pool import REMEMBERED, Pool
+from headrace.admission.pool import Pool
+from headrace.admission.tally import REMEMBERED
 from headrace.models import Limits
 from headrace.records import Kind, Problem, Usage
 from headrace.told import CALLS, Level, Refusal, Told
@@ -53,7 +54,7 @@ def test_a_released_request_leaves_the_books_as_they_were() -> None:
     studio.succeeded(studio.take(ONE, 0.0), None, 1.0)
     before = studio.statistics(1.0)
     booking = studio.take(Cost(images=4, tokens=1_000), 1.0)
-    studio.released(booking, 1.0)
+    studio.released(booking)
     assert attrs.evolve(studio.statistics(1.0), last_at=before.last_at) == before
     assert booking.key.in_flight == 0
 
