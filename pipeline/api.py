@@ -6,6 +6,7 @@ loop here, in the request's own task: a cycle of bounded channels would deadlock
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from headrace.admission.retry import Action, RetryPolicy, action
 from headrace.chaos import point
 from headrace.files import place
 from headrace.journal.journal import Wait
-from headrace.log import log
+from headrace.log import heard, ids, log
 from headrace.models import catalogue
 from headrace.provider.body import Saved, save
 from headrace.provider.failures import problem_of
@@ -45,6 +46,8 @@ OK = 200
 SMALL_BODY = 2**17
 """Bytes of an answer that is decoded and filed where it is: that takes less than a millisecond, and a thread that fights for the
 interpreter with the event loop costs four times as much (``benchmarks/throughput.py``)."""
+_WAIT_S = 0.001
+"""What is shorter is no wait for the log, whatever the pool was doing."""
 LATE_S = 4.0
 LATE_TIMES = 3
 """A call that waited longer for its intent to be on the disk takes admission again, so many times: a disk may always be that slow."""
@@ -72,7 +75,7 @@ class Api:
         """Wait for leave to send a request for the first time."""
         trail = trail or Trail()
         started = trio.current_time()
-        permit = await self.gate.acquire(_cost(estimated))
+        permit = await self._acquire(estimated)
         waited = trio.current_time() - started
         if isinstance(permit, Problem):
             trail = attrs.evolve(trail, waited_s=trail.waited_s + waited)
@@ -108,13 +111,26 @@ class Api:
                 outcome = outcome if short is None else Problem(kind=Kind.OVER_BUDGET, message=short, retryable=True)
             if delay is None or outcome.kind is Kind.OVER_BUDGET:
                 return Failure(prompt=estimated.prompt, estimated=estimated, problem=outcome, trail=trail)
-            await trio.sleep(delay)
-            following = await self.gate.acquire(_cost(estimated))
+            following = await self._again(estimated, delay, outcome)
             waited_s += trio.current_time() - ended
             if isinstance(following, Problem):
                 trail = attrs.evolve(trail, waited_s=waited_s)
                 return Failure(prompt=estimated.prompt, estimated=estimated, problem=following, trail=trail)
             permit = following
+
+    async def _acquire(self, estimated: Estimated) -> Permit | Problem:
+        if heard(logging.DEBUG):
+            log.debug("waits", **ids(estimated.prompt), model=estimated.request.model)
+        permit = await self.gate.acquire(_cost(estimated))
+        if isinstance(permit, Problem):
+            log.info("turned_away", **ids(estimated.prompt), kind=permit.kind.value)
+        return permit
+
+    async def _again(self, estimated: Estimated, delay_s: float, problem: Problem) -> Permit | Problem:
+        if heard(logging.DEBUG):
+            log.debug("retry", **ids(estimated.prompt), delay_s=round(delay_s, 3), because=problem.kind.value)
+        await trio.sleep(delay_s)
+        return await self._acquire(estimated)
 
     async def _attempt(self, permit: Permit, estimated: Estimated, *, late_s: float) -> Saved | Problem:
         try:
@@ -126,11 +142,14 @@ class Api:
             permit.released()
             return intent
         started = trio.current_time()
+        request_id = None if intent is None else intent.request_id
+        if heard(logging.DEBUG):
+            waited = {"waited_s": round(permit.waited_s, 3), "waited_for": permit.waited_for if permit.waited_s >= _WAIT_S else None}
+            log.debug("call_sent", **ids(estimated.prompt), pool=permit.pool.name, key=permit.key, request_id=request_id, **waited)
         try:
             with self.memory.lease() as lease:
                 outcome: Saved | Problem
                 told = NOTHING
-                request_id = None if intent is None else intent.request_id
                 reply = await self.clients[permit.key].post(estimated.request, lease, request_id)
                 point("answered")
                 if isinstance(reply, Problem):
@@ -142,9 +161,9 @@ class Api:
             # The call may have been counted and paid: its charge stays, and in the journal it is in doubt.
             interrupted = Problem(kind=Kind.INTERRUPTED, message="cancelled during the call")
             permit.failed(interrupted)
-            self._tell(permit, estimated, started, interrupted)
+            self._tell(permit, estimated, started, request_id, interrupted)
             raise
-        self._tell(permit, estimated, started, outcome)
+        self._tell(permit, estimated, started, request_id, outcome)
         if isinstance(outcome, Problem):
             permit.failed(outcome, told)
             if self.journal is not None and intent is not None:
@@ -160,15 +179,17 @@ class Api:
         asked_at = trio.current_time()
         wait = Wait(permit.pool.name, permit.waited_s, permit.waited_for)
         intent = await self.journal.intend(item, permit.key, estimated.cost_usd, wait)
+        if intent.again:
+            log.warning("asked_again", **ids(estimated.prompt), calls=intent.again, because="a run that was killed may have paid for it")
         if trio.current_time() - asked_at <= late_s:
             return intent
         # The limit was booked for a moment that is long over: sent now, it would come on top of what is let in now.
         problem = Problem(kind=Kind.HELD_UP, message=f"the journal took more than {LATE_S:g} s")
         self.journal.failed(intent, problem)
-        log.warning("held_up", prompt=estimated.prompt.id, because=problem.message)
+        log.warning("held_up", **ids(estimated.prompt), because=problem.message)
         return problem
 
-    def _tell(self, permit: Permit, estimated: Estimated, started: float, outcome: Saved | Problem) -> None:
+    def _tell(self, permit: Permit, estimated: Estimated, started: float, request_id: str | None, outcome: Saved | Problem) -> None:
         if self.called is not None:
             problem, usage = (outcome, None) if isinstance(outcome, Problem) else (None, outcome.usage)
             call = Call(
@@ -180,6 +201,7 @@ class Api:
                 waited_for=permit.waited_for,
                 started=started,
                 ended=trio.current_time(),
+                request_id=request_id,
                 usage=usage,
                 problem=problem,
             )

@@ -288,6 +288,8 @@ class Call:
     started: float
     ended: float
     """On the run's clock, in seconds."""
+    request_id: str | None = None
+    """What it carried as X-Client-Request-Id, where a journal is kept."""
     usage: Usage | None = None
     problem: Problem | None = None
     """Why it got no picture; None where it did."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from headrace.cache.events import tell_hit
+from headrace.cache.events import tell_follow, tell_hit
 from headrace.cache.keys import exact_key, scope_key
 from headrace.records import CacheMode, Hit, Result, Strategy
 from headrace.results import failed, reused
@@ -66,6 +66,7 @@ class Dedupe:
         return None if entry is None else entry.hit(Strategy.CACHE_EXACT)
 
     async def _follow(self, prompt: Prompt, key: str, sink: MemorySendChannel[Prompt | Result]) -> None:
+        tell_follow(prompt, "exact")
         outcome = await self._leads.follow(key)
         while outcome is None:
             # A leader that was cancelled leaves no outcome: the first of its followers takes over.

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from headrace.admission.retry import CURABLE
-from headrace.log import log
+from headrace.log import ids, log
 from headrace.records import Failure, Kind
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Fallback:
     async def _climb(self, failure: Failure, sink: MemorySendChannel[Answer | Failure | Result]) -> None:
         outcome: Answer | Failure = failure
         for rung in self._ladder:
-            log.info("fallback", rung=type(rung).__name__, prompt=failure.prompt.id, because=failure.problem.kind.value)
+            log.info("fallback", **ids(failure.prompt), rung=type(rung).__name__, because=failure.problem.kind.value)
             outcome = await rung.climb(failure)
             if not isinstance(outcome, Failure) or outcome.problem.kind not in CURABLE:
                 break

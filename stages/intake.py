@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Self
 
+from headrace.log import heard, ids, log
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
+    from collections.abc import AsyncIterable, Callable
 
     import trio
 
@@ -20,12 +23,20 @@ class Intake:
         items: what ``reader`` understands, one a prompt; it is not closed here.
         reader: makes prompts of items.
         slots: one is taken before an item is pulled, and released when its result has been emitted.
+        began: told of every record.
     """
 
-    def __init__(self, items: AsyncIterable[object], reader: PromptReader, slots: trio.Semaphore) -> None:
+    def __init__(
+        self,
+        items: AsyncIterable[object],
+        reader: PromptReader,
+        slots: trio.Semaphore,
+        began: Callable[[Prompt | Result], None] | None = None,
+    ) -> None:
         self._items = aiter(items)
         self._reader = reader
         self._slots = slots
+        self._began = began
         self.pulled = 0
         self.error: Exception | None = None
         """What the items raised: it ends the input, and what was read before still comes out."""
@@ -46,4 +57,8 @@ class Intake:
                 raise StopAsyncIteration from None
             record = self._reader.read(item)
         self.pulled += 1
+        if self._began is not None:
+            self._began(record)
+        if heard(logging.DEBUG):
+            log.debug("read", **ids(record))
         return record

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from headrace.cache.events import tell_hit
+from headrace.cache.events import tell_follow, tell_hit
 from headrace.cache.keys import canonical_key
 from headrace.records import Failure, Hit, Kind, Result, Strategy
 from headrace.results import failed, reused
@@ -62,6 +62,7 @@ class Semantic:
         outcome: Prompt | Hit | Failure | None = None
         # Between looking and leading nothing else runs, so that no answer comes in unseen.
         while (outcome := await self._hit(key)) is None and not self._leads.lead(key):
+            tell_follow(prompt, "canonical")
             if (outcome := _for_others(await self._leads.follow(key))) is not None:
                 break
         if outcome is None:
@@ -78,6 +79,7 @@ class Semantic:
                 return attrs.evolve(prompt, vector=vector)
             outcome: Hit | Failure | None
             if twin.flight is not None:
+                tell_follow(prompt, "meaning")
                 outcome = _for_others(await twin.flight.follow())
                 if isinstance(outcome, Hit):
                     outcome = outcome.for_twin(twin.cosine, twin.difference)

@@ -18,7 +18,6 @@ from headrace.chaos import point
 from headrace.files import sweep_parts
 from headrace.journal.database import alone, open_database, readable, reading
 from headrace.journal.writer import Writer
-from headrace.log import log
 from headrace.text import clean
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ class Intent:
     number: int
     request_id: str
     """Travels as X-Client-Request-Id, for the vendor's support to find it."""
+    again: int = 0
+    """Calls for the same prompt that a run made that was killed, and that may have been paid."""
 
 
 @attrs.frozen
@@ -128,8 +129,7 @@ class Journal:
         self._attempts += 1
         if doubts := self.settle_doubts(item):
             self.asked_again += doubts
-            log.warning("asked_again", item=item, calls=doubts, because="a run that was killed may have paid for it")
-        intent = Intent(self._attempts, f"headrace-{self._token}-{self._attempts}")
+        intent = Intent(self._attempts, f"headrace-{self._token}-{self._attempts}", doubts)
         waited = (None, 0.0, None) if wait is None else (wait.pool, wait.seconds, wait.cause)
         self.writer.put(_INTEND, intent.number, item, intent.request_id, key, time.time(), self._simulated, cost_usd, *waited)
         try:

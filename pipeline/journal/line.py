@@ -13,7 +13,7 @@ from headrace.journal.database import readable
 from headrace.journal.identity import identity_of
 from headrace.journal.stored import missing, restored, stored
 from headrace.journal.writer import MANY
-from headrace.log import log
+from headrace.log import ids, log
 from headrace.records import Failure, Kind, Problem, Prompt, Result, Status, Strategy
 from headrace.results import failed
 
@@ -125,10 +125,10 @@ class JournalLine:
     def _restored(self, text: str, record: Prompt | Result) -> Result | None:
         result = restored(text, record)
         if result is None:
-            log.warning("journal_row_broken", prompt=record.id)
+            log.warning("journal_row_broken", **ids(record))
             return None
         if (path := missing(result.images, self._journal.root)) is not None:
-            log.warning("picture_missing", prompt=record.id, picture=path, next="it is made again")
+            log.warning("picture_missing", **ids(record), picture=path, next="it is made again")
             return None
         return result
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING
+
+import attrs
 
 from headrace.records import Status, Strategy
 
@@ -22,6 +24,19 @@ FREE = frozenset(
 )
 
 
+LAST = 10
+"""So many of the last failures of this run are remembered."""
+
+
+@attrs.frozen
+class Failed:
+    """A prompt that got no picture; its id and the message are foreign text."""
+
+    id: str
+    kind: str
+    message: str
+
+
 class Counters:
     """Sums over the results of a run."""
 
@@ -29,6 +44,7 @@ class Counters:
         self.by_status: Counter[Status] = Counter()
         self.by_strategy: Counter[Strategy] = Counter()
         self.failures: Counter[str] = Counter()
+        self.last_failed: deque[Failed] = deque(maxlen=LAST)
         self.pictures_made = 0
         self.cost_usd = 0.0
         self.saved_usd = 0.0
@@ -56,6 +72,8 @@ class Counters:
             self.recalled += 1
             self.recalled_usd += result.cost_usd or 0.0
             return
+        if result.error is not None:
+            self.last_failed.append(Failed(result.id, result.error.kind.value, result.error.message))
         if result.strategy is not None:
             self.by_strategy[result.strategy] += 1
             if result.strategy not in FREE:

@@ -6,10 +6,11 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
+from headrace.log import PROMPTS
 from headrace.text import clean, masked
 
 if TYPE_CHECKING:
@@ -21,15 +22,16 @@ _DEEPEST = 5
 _TRACEBACK = "exception"
 
 
-def configure(level: str, form: str) -> None:
+def configure(level: str, form: str, *, prompts: bool = False) -> None:
     """Show events of ``level`` and above on stderr, as ``json`` or for a person (``console``, ``auto``: coloured on a terminal).
 
+    The words of prompts are in them where ``prompts`` says so, and nowhere else.
     What crashes the program from now on is shown without keys too.
     """
     # The renderer's own tracebacks would come behind the cleaning, and with the locals of every frame.
     for_person = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
     renderer: Processor = structlog.processors.JSONRenderer() if form == "json" else for_person
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -44,7 +46,20 @@ def configure(level: str, form: str) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+    logging.getLogger(PROMPTS).setLevel(logging.INFO if prompts else logging.CRITICAL)
     sys.excepthook = crashed
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Whatever is stderr at the moment: a live view stands in for it while it is up."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # read-only here
+        """Where the next event goes."""
+        return sys.stderr
 
 
 def redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

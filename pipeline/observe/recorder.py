@@ -33,15 +33,15 @@ class Recorder:
 
     def __init__(self, journal: Journal, settings: Mapping[str, Any], snapshot: Callable[[], Snapshot]) -> None:
         self._journal = journal
-        self._settings = settings
         self._snapshot = snapshot
         self._number = journal.next_run()
         self._seen: dict[str, str] = {}
+        # Before its first prompt is read: by their times the journal knows which run did what.
+        now = time.time()
+        journal.writer.put(_BEGIN, self._number, now, now, json.dumps(settings), "[]")
 
     async def run(self) -> None:
         """Write every ten seconds until cancelled; call :meth:`write` once more at the end."""
-        now = time.time()
-        self._journal.writer.put(_BEGIN, self._number, now, now, json.dumps(self._settings), "[]")
         while True:
             self.write()
             await trio.sleep(EVERY_S)

@@ -594,6 +594,7 @@ def test_every_twin_and_every_near_miss_is_an_event_that_says_why_in_clean_words
     house: Callable[..., House], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="headrace")
+    caplog.set_level(logging.INFO, logger="headrace.prompts")
 
     async def test() -> None:
         home = house()
@@ -615,8 +616,13 @@ def test_every_twin_and_every_near_miss_is_an_event_that_says_why_in_clean_words
     run(test)
 
 
-def test_a_near_miss_is_told_like_a_twin(house: Callable[..., House], caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_near_miss_is_told_like_a_twin_and_its_words_where_prompts_are_logged(
+    shown: bool, house: Callable[..., House], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="headrace")
+    if shown:
+        caplog.set_level(logging.INFO, logger="headrace.prompts")
 
     async def test() -> None:
         home = house(offload=inline)
@@ -627,6 +633,8 @@ def test_a_near_miss_is_told_like_a_twin(house: Callable[..., House], caplog: py
             assert await home.ask("fox in rain") is None
         (miss,) = events(caplog, "cache_near_miss")
         assert (miss["prompt"], miss["rule"], miss["score"]) == ("fox in rain", "subject", 0.75)
-        assert (miss["asked"], miss["known"], miss["difference"]) == ("fox in rain", "fox in snow", "rain -> snow")
+        words = {name: miss.get(name) for name in ("asked", "known", "difference", "because")}
+        told = {"asked": "fox in rain", "known": "fox in snow", "difference": "rain -> snow", "because": "so it is"}
+        assert words == (told if shown else dict.fromkeys(told))
 
     run(test)

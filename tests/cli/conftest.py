@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headrace.cli.main import main
+from headrace.log import PROMPTS
 from headrace.simulator import SimulatedPool, SimulatorSettings, World
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def headrace(
     before = logger.handlers[:], logger.level, logger.propagate
     yield call
     logger.handlers[:], logger.level, logger.propagate = before
+    logging.getLogger(PROMPTS).setLevel(logging.CRITICAL)
 
 
 @pytest.fixture
