@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headrace.race import Race
     from headrace.records import Kind, Match, Picture, Problem, Result, Status, Strategy, Usage
     from headrace.settings import (
+        AlertSettings,
         AlternativeSettings,
         CacheSettings,
         FallbackSettings,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AlertSettings",
     "AlternativeSettings",
     "CacheSettings",
     "Encoder",
@@ -64,6 +66,7 @@ _HOMES = {
     "cache.encoder": ("Encoder",),
     "outcome": ("Results",),
     "settings": (
+        "AlertSettings",
         "AlternativeSettings",
         "CacheSettings",
         "FallbackSettings",

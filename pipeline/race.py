@@ -68,6 +68,12 @@ class Race:
     budget: Budget
     watchers: Watchers
     """Told of every call and every result."""
+    began: Callable[[Prompt | Result], None] | None = None
+    """Told of every record that is read, by whoever measures the whole way of a prompt."""
+    alerts: Callable[[], tuple[str, ...]] = tuple
+    """What is wrong at the moment, in a few words each."""
+    metrics_url: str | None = None
+    """Where Prometheus finds the metrics, if anywhere."""
     counters: Counters = attrs.field(factory=Counters)
     """Sums over the results of all lines."""
     stopped: Problem | None = None
@@ -103,7 +109,7 @@ class Race:
             given = items if isinstance(items, AsyncIterable) else await stack.enter_async_context(aclosing(iterate(items)))
             slots = trio.Semaphore(self.max_in_flight, max_value=self.max_in_flight)
             pulled = Pulled(given, slots)
-            intake, sink = Intake(pulled, PromptReader(self.settings.request, format), slots), Sink(slots, write)
+            intake, sink = Intake(pulled, PromptReader(self.settings.request, format), slots, self.began), Sink(slots, write)
             leads = None if self.cache is None else stack.enter_context(self.cache.in_flight.line())
             purse = stack.enter_context(self.budget.line())
             journal = None
@@ -147,10 +153,12 @@ class Race:
         depths: Counter[str] = Counter()
         for running in self._lines:
             depths.update(running.depths())
+        # The last slot of a line is taken for a prompt that does not come.
+        going = [pulled for running, pulled in self._lines.items() if running.results.statistics().open_send_channels]
         return Snapshot(
             pools=self.statistics(),
             depths=depths,
-            in_flight=sum(self.max_in_flight - pulled.slots.value for pulled in self._lines.values()),
+            in_flight=sum(self.max_in_flight - pulled.slots.value for pulled in going),
             max_in_flight=self.max_in_flight * max(1, len(self._lines)),
             spent_usd=self.budget.spent_usd,
             max_cost_usd=self.budget.most_usd,

@@ -19,7 +19,7 @@ from headrace.models import AUTO, Limits, catalogue
 from headrace.secret import Secret
 from headrace.structure import structure
 from headrace.told import CALLS, RESOURCES
-from headrace.validators import api_url, at_least, nearest, one_of, short_name, variable_name
+from headrace.validators import api_url, at_least, hook_url, nearest, one_of, short_name, variable_name
 
 if TYPE_CHECKING:
     import os
@@ -249,6 +249,43 @@ class RunSettings:
     """What a kill left between a call and its answer is asked again, or left alone: it may have been paid."""
     simulate: bool = False
     """Use the embedded simulator: nothing is sent anywhere and nothing costs anything."""
+    metrics_port: int | None = attrs.field(default=None, validator=at_least(0, 65_535))
+    """Port on 127.0.0.1 where Prometheus finds the run's metrics; 0 takes a free one, absent there are none."""
+
+
+ALERT_PRESETS: Mapping[str, Mapping[str, float]] = {
+    "default": {"error_rate": 0.1, "mean_latency_s": 120.0, "rate_limited_ratio": 0.2},
+    "article": {"error_rate": 0.1, "mean_latency_s": 5.0, "rate_limited_ratio": 0.2},
+}
+
+
+@attrs.frozen(kw_only=True)
+class AlertSettings:
+    """``[alerts]``: when a run says that it goes wrong, and to whom besides the log."""
+
+    preset: str = attrs.field(default="default", validator=one_of(*ALERT_PRESETS))
+    """The thresholds that are not named: our own, or the article's."""
+    error_rate: float | None = attrs.field(default=None, validator=at_least(0, 1))
+    """Share of prompts that fail."""
+    mean_latency_s: float | None = attrs.field(default=None, validator=at_least(0.001))
+    """Seconds that a call with pictures takes in the mean."""
+    rate_limited_ratio: float | None = attrs.field(default=None, validator=at_least(0, 1))
+    """Share of calls that are refused for their pace."""
+    budget_share: float = attrs.field(default=0.8, validator=at_least(0, 1))
+    """Part of ``max_cost_usd`` that is spent."""
+    stalled_minutes: float = attrs.field(default=10.0, validator=at_least(0.01))
+    """How long there is no result while there is something to do."""
+    window_s: float = attrs.field(default=300.0, validator=at_least(1, 86_400))
+    """What the shares and the mean are taken over."""
+    command: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """Run without a shell, with the alert as a line of JSON on its standard input."""
+    webhook: str | None = attrs.field(default=None, validator=hook_url, repr=False)
+    """The alert is posted there as JSON. Many such URLs are secrets: it is shown nowhere."""
+
+    def threshold(self, name: str) -> float:
+        """``error_rate``, ``mean_latency_s`` or ``rate_limited_ratio``: as named, or else the preset's."""
+        named: float | None = getattr(self, name)
+        return ALERT_PRESETS[self.preset][name] if named is None else named
 
 
 @attrs.frozen(kw_only=True)
@@ -262,6 +299,7 @@ class Settings:
     fallback: FallbackSettings = attrs.field(factory=FallbackSettings, validator=instance_of(FallbackSettings))
     cache: CacheSettings = attrs.field(factory=CacheSettings, validator=instance_of(CacheSettings))
     run: RunSettings = attrs.field(factory=RunSettings, validator=instance_of(RunSettings))
+    alerts: AlertSettings = attrs.field(factory=AlertSettings, validator=instance_of(AlertSettings))
 
     def __attrs_post_init__(self) -> None:
         _check_owners(self.pool, self.key)

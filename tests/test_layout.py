@@ -65,11 +65,12 @@ def test_data_files_come_with_the_packages(setuptools: dict[str, Any]) -> None:
         ("headrace", "py.typed"),
         ("headrace.cli", "template.toml"),
         ("headrace.cache", "verifier.json"),
+        *(("headrace.report", name) for name in ("template.html", "report.css", "report.js")),
     ):
         assert resources.files(package).joinpath(name).is_file()
         assert any(Path(name).match(pattern) for pattern in patterns)
     others = {path.suffix for root in ("pipeline", "stages") for path in (ROOT / root).rglob("*") if path.is_file()} - {".py", ".pyc"}
-    assert others <= {".json", ".toml", ".typed"}
+    assert others <= {".json", ".toml", ".typed", ".html", ".css", ".js"}
 
 
 def test_the_command_is_installed() -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import sys
 from collections import Counter
-from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,10 +13,9 @@ from headrace.cache.audit import Audit
 from headrace.cache.encoder import load
 from headrace.caching import BY_KEY, BY_MEANING, TIERS, judge_of
 from headrace.cli.tables import audit_tables
-from headrace.errors import UsageError
-from headrace.lines import open_input, read_lines
+from headrace.forecast.reading import numbered
 from headrace.prompts import PromptReader
-from headrace.records import Prompt, Result
+from headrace.records import Prompt
 from headrace.text import clean
 
 if TYPE_CHECKING:
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
     from headrace.settings import Settings
 
 _BATCH = 256
-_STDIN = 0
 
 
 def audit_file(settings: Settings, source: str, show: int) -> None:
@@ -81,19 +76,14 @@ class _Border:
 
 
 async def _batches(settings: Settings, source: str) -> AsyncIterator[list[Prompt]]:
-    if source == "-" and sys.stdin is None:
-        raise UsageError("stdin is closed; name a file with one prompt a line, or pipe prompts in")
-    reader = PromptReader(settings.request)
     batch: list[Prompt] = []
-    async with aclosing(read_lines(_STDIN if source == "-" else open_input(Path(source)))) as lines:
-        async for line in lines:
-            item = reader.read(line)
-            if isinstance(item, Result) and item.error is not None:
-                typer.echo(f"headrace: {clean(item.error.message)}", err=True)
-            elif isinstance(item, Prompt):
-                batch.append(item)
-            if len(batch) == _BATCH:
-                yield batch
-                batch = []
+    async for _, item in numbered(PromptReader(settings.request), source):
+        if isinstance(item, Prompt):
+            batch.append(item)
+        elif item.error is not None:
+            typer.echo(f"headrace: {clean(item.error.message)}", err=True)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
     if batch:
         yield batch

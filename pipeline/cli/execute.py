@@ -1,4 +1,4 @@
-"""One run from start to end: signals, the live line, the summary, the exit status."""
+"""One run from start to end: signals, the live view, the summary, the exit status."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ from headrace.journal.database import FILE, LOCK
 from headrace.journal.outputs import output_file
 from headrace.lines import open_input, read_lines
 from headrace.observe.counters import Counters
+from headrace.observe.show import Progress, Show
 from headrace.observe.summary import doubts, summary
 from headrace.output import LineWriter
 from headrace.records import Status
 from headrace.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headrace.outcome import Results
     from headrace.race import Race
+    from headrace.records import Result
     from headrace.settings import Settings
 
 _STDIN = 0
@@ -44,7 +48,7 @@ class Job:
     output: str
     format: str
     drain_s: float
-    progress: bool
+    progress: Progress
     fresh: bool
 
 
@@ -69,6 +73,7 @@ class _Run:
         self._results: Results | None = None
         self._writer: LineWriter | None = None
         self._stopped: StoppedError | None = None
+        self._show: Show | None = None
 
     async def main(self) -> int:
         job = self._job
@@ -99,6 +104,8 @@ class _Run:
             stack.callback(self._close)
             race = await stack.enter_async_context(open_race(job.settings, fresh=job.fresh))
             self._counters = race.counters
+            if race.metrics_url is not None:
+                _say(f"metrics: {race.metrics_url}")
             path = None if job.output == "-" else Path(job.output)
             # To open a named pipe is to wait for its reader.
             self._writer = writer = await trio.to_thread.run_sync(LineWriter, path, self._drain_in_time, abandon_on_cancel=True)
@@ -106,11 +113,13 @@ class _Run:
             if race.journal is not None and path is not None:
                 file = output_file(race.journal, path, writer.handle, _what_is_asked(job, handle, race.url))
             writer.start(file, race.disk)
+            self._show = Show(job.progress, handle, writes_stdout=path is None)
             try:
                 lines = read_lines(handle)
-                race_line = race.results(lines, format=job.format, write=writer.write, output=file)
-                async with aclosing(lines), race_line as self._results:
-                    await self._consume(race, self._results)
+                race_line = race.results(lines, format=job.format, write=self._write, output=file)
+                shown = self._show.running(self._counters, race.snapshot, race.alerts)
+                async with aclosing(lines), race_line as self._results, shown:
+                    await self._consume(self._results)
                 if file is not None and self._results.complete and writer.error is None:
                     file.complete()
             finally:
@@ -120,19 +129,18 @@ class _Run:
         if self._writer is not None:
             self._writer.close()
 
-    async def _consume(self, race: Race, results: Results) -> None:
-        async with AsyncExitStack() as stack:
-            if self._job.progress:
-                from headrace.observe.progress import Progress  # noqa: PLC0415 - rich is for terminals
+    async def _write(self, results: Sequence[Result]) -> None:
+        assert self._writer is not None  # noqa: S101 - it was opened before there is anything to write
+        assert self._show is not None  # noqa: S101 - so was this
+        async with self._show.aside():
+            await self._writer.write(results)
 
-                beside = await stack.enter_async_context(trio.open_nursery())
-                stack.callback(beside.cancel_scope.cancel)
-                beside.start_soon(stack.enter_context(Progress(self._counters, race.statistics, lambda: results.in_flight)).run)
-            try:
-                async for _ in results:
-                    pass
-            except StoppedError as error:
-                self._stopped = error
+    async def _consume(self, results: Results) -> None:
+        try:
+            async for _ in results:
+                pass
+        except StoppedError as error:
+            self._stopped = error
 
     async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         came = -math.inf

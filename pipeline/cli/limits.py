@@ -30,9 +30,10 @@ from headrace.models import catalogue
 from headrace.offload import Threads
 from headrace.owners import simulated_app
 from headrace.provider.body import Saved, save
-from headrace.provider.client import MAX_BODY, OK
+from headrace.provider.client import OK
 from headrace.provider.failures import problem_of
 from headrace.provider.memory import ByteBudget
+from headrace.provider.payload import MAX_BODY
 from headrace.provider.told import told_of
 from headrace.records import Kind, Problem, Prompt, Request
 from headrace.told import CALLS, NOTHING

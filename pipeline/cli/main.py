@@ -17,6 +17,7 @@ from headrace.cli.estimate import estimate
 from headrace.cli.init import init
 from headrace.cli.models import models
 from headrace.cli.report import report
+from headrace.cli.roi import roi
 from headrace.cli.run import run
 from headrace.cli.simulate import simulate
 from headrace.cli.status import status
@@ -85,6 +86,7 @@ app.command(short_help="Tell what an output folder holds and what was paid.")(st
 app.command(short_help="Tell a prompt's way: what it waited for, where it was tried, how that was answered.")(trace)
 app.command(short_help="Show what is known of each pool's limits.")(limits)
 app.command(short_help="Make a page that shows what a run came to.")(report)
+app.command(short_help="Tell what the cache is worth, by what a run measured.")(roi)
 app.command()(simulate)
 app.command(short_help="Write a headrace.toml with every setting and what it means.")(init)
 app.command(short_help="Check what a run needs, and say what to do.")(doctor)

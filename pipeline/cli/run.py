@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,10 +47,13 @@ def run(
         ),
     ] = None,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that calls in flight get after Ctrl-C.")] = 120.0,
+    report: Annotated[bool, typer.Option("--report", help="Make DIR/report.html at the end, however it ends.")] = False,
     metrics_port: Annotated[
         int | None, typer.Option(help="Serve metrics for Prometheus on this port of 127.0.0.1; 0 takes a free one.")
     ] = None,
-    progress: Annotated[Literal["auto", "always", "never"], typer.Option(help="How the run goes, on stderr: a view on a terminal, a log event every 10 s elsewhere.")] = "auto",
+    progress: Annotated[
+        Literal["auto", "always", "never"], typer.Option(help="The live view on stderr; without a terminal an event every 10 s.")
+    ] = "auto",
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged on stderr.")] = "warning",
     log_format: Annotated[Literal["auto", "console", "json"], typer.Option(help="How it is logged.")] = "auto",
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Log the words of prompts as well.")] = False,
@@ -85,7 +89,12 @@ def run(
             metrics_port=metrics_port,
         )
         job = Job(settings=settings, source=source, output=output, format=form, drain_s=drain, progress=progress, fresh=fresh)
-        status = execute(job)
+        with ExitStack() as behind:
+            if report:
+                from headrace.cli.reporting import reported  # noqa: PLC0415
+
+                behind.enter_context(reported(Path(settings.run.out_dir)))
+            status = execute(job)
     except KeyboardInterrupt:
         typer.echo("headrace: stopped before it began", err=True)
         status = 130

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import attrs
 import pytest
 
-from headrace.cache.audit import Audit, Ruling
+from headrace.cache.audit import Audit, Ruling, Stored
 from headrace.cache.judge import Verdict
+from headrace.cache.search import Search
 from headrace.records import CacheMode, Prompt, Request, Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from headrace.cache.encoder import Encoder
+    from headrace.cache.entry import Entry
+    from headrace.cache.store import Store
     from headrace.cache.words import Reading
 
+DAY_S = 86_400.0
 REQUEST = Request(prompt="", model="gpt-image-2", size="1024x1024", quality="low")
 
 
@@ -53,7 +60,7 @@ def audit(encoder: Encoder) -> Audit:
 def test_each_prompt_is_ruled_about_as_if_those_before_it_had_been_answered(audit: Audit) -> None:
     found = rulings(audit, "a red fox", "a red fox", "A red fox!", "the very red fox", "a red wolf", "a red fox")
     assert tiers(found) == [None, "exact", "canonical", "verified", None, "exact"]
-    assert [ruling.known for ruling in found] == [None, "a red fox", "a red fox", "a red fox", "a red fox", "a red fox"]
+    assert [ruling.known for ruling in found] == [None, None, None, "a red fox", "a red fox", None]
     assert [ruling.verdict is not None for ruling in found] == [False, False, False, True, True, False]
     assert found[4].verdict is not None
     assert not found[4].verdict.same
@@ -100,3 +107,27 @@ def test_a_prompt_without_a_namespace_has_that_of_the_settings(audit: Audit) -> 
 
 def test_what_was_made_anew_is_there_for_others_by_its_meaning_too(audit: Audit) -> None:
     assert tiers(rulings(audit, ("a red fox", {"cache": CacheMode.REFRESH}), "the very red fox")) == [None, "verified"]
+
+
+def test_answers_in_the_store_are_told_from_those_of_the_stream(
+    store: Store, root: Path, entry: Callable[..., Entry], encoder: Encoder
+) -> None:
+    store.put(entry(root, "a red fox"), root)
+    asked = ("a red fox", "A red fox!", "one very red fox", "a blue owl", "a blue owl", "a green owl")
+    prompts = [Prompt(seq=seq, id=str(seq), request=attrs.evolve(REQUEST, prompt=text)) for seq, text in enumerate(asked)]
+    with closing(Search(store.folder, encoder, SameLastWord.floor, DAY_S)) as search:
+        stored = Stored(store=store, search=search)
+        found = list(Audit(encoder, SameLastWord(), api="test", stored=stored).rule(prompts))
+        elsewhere = list(Audit(encoder, SameLastWord(), api="other", stored=stored).rule(prompts[:1]))
+    assert tiers(found) == ["exact", "canonical", "verified", None, "exact", "verified"]
+    assert [ruling.stored for ruling in found] == [True, True, True, False, False, False]
+    assert tiers(elsewhere) == [None]
+    by_key = Audit(None, None, api="test", stored=Stored(store=store, search=None))
+    assert tiers(list(by_key.rule(prompts))) == ["exact", "canonical", None, None, "exact", None]
+
+
+def test_no_more_are_compared_by_meaning_than_there_is_memory_for(encoder: Encoder) -> None:
+    audit = Audit(encoder, SameLastWord(), most=2)
+    found = rulings(audit, "a red fox", "a blue owl", "a blue fox", "a red fox")
+    assert tiers(found) == [None, None, None, "exact"]
+    assert [ruling.compared for ruling in found] == [True, True, False, True]

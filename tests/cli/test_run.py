@@ -179,7 +179,7 @@ def test_a_log_for_machines_is_json_line_by_line(headrace: Callable[..., Complet
     (tmp_path / "in").write_text(f"{tmp_path} [[fault:moderation_blocked]]\n")
     ended = headrace("run", "in", "--log-level", "debug", "--log-format", "json")
     events = [json.loads(line) for line in ended.stderr.splitlines() if not line.startswith("headrace: ")]
-    assert {event["event"] for event in events} == {"tier_assumed", "call_failed"}
+    assert {event["event"] for event in events} == {"tier_assumed", "read", "waits", "call_sent", "call_failed", "result"}
     assert all({"level", "timestamp"} <= event.keys() for event in events)
 
 

@@ -169,7 +169,7 @@ def test_the_same_signal_within_a_quarter_of_a_second_of_the_first_counts_as_one
     sent: list[tuple[float, signal.Signals]], *, cancelled: bool
 ) -> None:
     clock, results = MockClock(), Draining()
-    run = _Run(Job(settings=Settings(), source="-", output="-", format="auto", drain_s=9, progress=False, fresh=False))
+    run = _Run(Job(settings=Settings(), source="-", output="-", format="auto", drain_s=9, progress="never", fresh=False))
     run._results = cast("Results", results)
 
     async def main() -> None:
