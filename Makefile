@@ -8,7 +8,7 @@ PLOTS := docs/performance
 # A benchmark ends with 1 where it missed a goal, which its table says and which is no reason to stop.
 KEPT = --json $(FIGURES)/$@.json --plots $(PLOTS) || test $$? -eq 1
 
-.PHONY: demo dev test check bench reliability performance headline limits unknown scale peers vendor clean
+.PHONY: demo dev test check bench reliability performance headline limits unknown scale peers estimate vendor clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -73,6 +73,9 @@ $(VENV)-litellm/installed: pyproject.toml
 	$(VENV)-litellm/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(VENV)-litellm/bin/python -m pip install --quiet --disable-pip-version-check --group peers-litellm
 	touch $@
+
+estimate: $(VENV)/developing  ## the estimate beside the run, within 10 %: make estimate FILES='prompts.txt more.tsv'
+	$(BIN)/python benchmarks/estimate.py $(FILES)
 
 vendor: $(VENV)/developing  ## the simulator against the vendor's SDK and OpenAPI: make vendor SPEC=openapi.yaml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group check

@@ -123,7 +123,7 @@ def _model(name: str, **options: Any) -> Any:
 
     logging: Any = untyped
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # stderr is the live line's
+    logging.disable_progress_bar()  # stderr is the live view's
     try:
         return SentenceTransformer(name, **options)
     finally:
