@@ -23,7 +23,9 @@ def test_report_makes_a_page_and_says_where(headrace: Command, tmp_path: Path) -
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "out/report.html\n", "")
     ended = headrace("report", "out", "-o", "page.html")
     assert (ended.returncode, ended.stdout) == (0, "page.html\n")
-    assert (tmp_path / "page.html").read_text("utf-8").startswith("<!doctype html>")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "Interrupted." not in page
 
 
 def test_run_with_report_makes_one_also_of_a_run_that_failed(headrace: Command, tmp_path: Path) -> None:

@@ -86,18 +86,20 @@ def test_the_time_of_prompts_goes_to_waiting_generating_failing_and_the_rest(fol
         prompt = await job.read("a fox")
         job.wall.now += 3.0
         await job.call(prompt, 1.0, BROKEN, waited_s=2.0, waited_for="images/min")
+        job.wall.now += 2.0
         await job.call(prompt, 0.0, LIMITED, waited_s=0.5, waited_for="calls at once")
         await job.pay("a heron", took_s=4.0)
         await job._line.ended(job.result(prompt, Strategy.PRIMARY, ()))
 
     books = books_of(folder_of(run))
-    assert books.asked_s == 8.0 + 4.0
+    assert books.asked_s == 10.0 + 4.0
     assert dict(books.calls.seconds(books.asked_s)) == {
         "waiting: images/min": 2.0,
         "waiting: calls at once": 0.5,
         "generating": 4.0,
         "calls that got no picture": 1.0,
-        "everything else": 4.5,
+        "pauses before another try": 1.5,
+        "everything else": 5.0,
     }
 
 

@@ -36,7 +36,7 @@ def gallery(tmp_path: Path) -> Gallery:
 def item(name: str = "0", prompt: str | None = "a fox", status: str = "ok", **fields: Any) -> Item:
     given: dict[str, Any] = {"strategy": Strategy.PRIMARY, "images": (PICTURE,)} | fields
     result = Result(seq=0, id=name, prompt=prompt, status=Status(status), **given)
-    return Item(name=name, prompt=prompt, status=status, result=result, ended_at=0.0)
+    return Item(number=1, name=name, prompt=prompt, status=status, result=result, ended_at=0.0)
 
 
 def unpacked(block: Block) -> Any:
@@ -142,6 +142,6 @@ def test_no_block_holds_anything_that_could_end_it(gallery: Gallery) -> None:
 
 
 def test_a_prompt_without_a_result_is_in_the_gallery_too(gallery: Gallery) -> None:
-    blocks = by_name(gallery, Item(name="7", prompt="a fox", status="unfinished", result=None, ended_at=None))
+    blocks = by_name(gallery, Item(number=1, name="7", prompt="a fox", status="unfinished", result=None, ended_at=None))
     assert blocks["records-0"] == [{"id": "7", "prompt": "a fox", "status": "unfinished"}]
     assert blocks["index"]["codes"] == [["unfinished", None]]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import re
 import sqlite3
 from contextlib import closing
@@ -69,6 +70,12 @@ async def evil(job: Any) -> None:
     await job.call(prompt, 1.0, Problem(kind=Kind.SERVER_ERROR, message=EVIL[:-1], status=500), waited_s=0.5, waited_for=EVIL[:-1])
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts take longest, and are not what every test is about."""
+    monkeypatch.setattr("headrace.report.charts.draw", lambda _: {})
+
+
 def data(page: str, name: str) -> Any:
     found = re.search(f'id="data-{name}">([^<]*)<', page)
     assert found
@@ -84,7 +91,7 @@ def test_a_report_tells_what_a_run_came_to(folder_of: Callable[..., Path]) -> No
     assert path.stat().st_mode & 0o777 == 0o600
     for said in (
         "2 of 4 prompts, 50%",
-        "Interrupted. 1 prompts that were read have no result yet",
+        "Interrupted. The job did not come to its end: 1 of the prompts that were read have no result yet",
         "60 images/min \N{MULTIPLICATION SIGN} 50%",
         "moderation blocked 1",
         "Cache: same meaning 1 1 $0.2500",
@@ -122,14 +129,34 @@ def test_a_report_is_the_same_when_it_is_made_again(folder_of: Callable[..., Pat
     assert write_report(folder).read_bytes() == write_report(folder).read_bytes()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_the_pictures_of_every_prompt_have_thumbnails_before_the_page_is_written(
+    folder_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(job: Any) -> None:
+        for colour in ("red", "green", "blue", "white", "black"):
+            await job.pay(colour, job.picture(colour))
+
+    monkeypatch.setattr("headrace.report.page._AT_ONCE", 2)
+    told: list[int] = []
+    folder = folder_of(run)
+    write_report(folder, told=told.append)
+    assert told[-1] == 5
+    assert len(list((folder / "thumbnails").rglob("*.webp"))) == 5
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_elsewhere_knows_the_way_to_the_pictures(folder_of: Callable[..., Path], tmp_path: Path) -> None:
     folder = folder_of(all_kinds, name="a job #1")
     assert data(write_report(folder).read_text("utf-8"), "config")["root"] == "./"
     (tmp_path / "pages").mkdir()
     page = write_report(folder, tmp_path / "pages" / "one.html").read_text("utf-8")
     assert data(page, "config")["root"] == "../a%20job%20%231/"
+    bytes_ = folder.rename(folder.with_name(os.fsdecode(b"a\xffb:c")))
+    assert data(write_report(bytes_, tmp_path / "one.html").read_text("utf-8"), "config")["root"] == "a%FFb%3Ac/"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_at_work_can_be_looked_at(folder_of: Callable[..., Path]) -> None:
     folder = folder_of(all_kinds)
     with alone(folder):
@@ -164,11 +191,13 @@ def test_a_report_takes_the_place_of_nothing_that_a_run_needs(folder_of: Callabl
         write_report(folder, folder / name)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(folder_of: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         write_report(folder_of(all_kinds), tmp_path / "nowhere" / "report.html")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_that_fails_half_way_leaves_the_one_before(folder_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of(all_kinds)
     before = write_report(folder).read_bytes()
@@ -179,6 +208,7 @@ def test_a_report_that_fails_half_way_leaves_the_one_before(folder_of: Callable[
     assert not list(folder.glob(".*"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_real_run_has_a_report(tmp_path: Path) -> None:
     settings = Settings(
         run=RunSettings(simulate=True, journal=True, out_dir=str(tmp_path / "out")),

@@ -1,0 +1,1 @@
+"""What a folder of results comes to, for people who were not there: one HTML page, and what the cache is worth."""

@@ -1,0 +1,231 @@
+"""The journal's rows as a report reads them: one at a time, as of one moment, also while a run is at work."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from headrace.errors import UsageError
+from headrace.journal.database import FILE, reading
+from headrace.journal.stored import restored
+from headrace.records import Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_VERSION = 2
+_LAST = 1e11
+"""Seconds since 1970 that no clock shows before the year 5138."""
+_ITEMS = "select number, name, prompt, status, result, read_at, ended_at from item where number > ? order by number limit ?"
+_ATTEMPTS = """select a.item, a.key, a.pool, a.sent_at, a.ended_at, a.outcome, a.simulated, a.cost_usd, a.waited_s, a.waited_for,
+    a.kind, a.status, a.message, i.pictures, i.name from attempt a left join item i on i.number = a.item order by a.number"""
+_COMPLETE = "select coalesce(max(since), 0) >= (select coalesce(max(number), 0) from attempt) from job"
+_ALL_RUNS = "select started_at, seen_at, settings, books from run order by started_at"
+_ASKED = """select read_at, ended_at from item i where read_at is not null and ended_at is not null
+    and exists (select 1 from attempt a where a.item = i.number)"""
+
+
+@attrs.frozen(kw_only=True)
+class Item:
+    """One prompt of the job. Times are seconds since 1970."""
+
+    number: int
+    name: str
+    prompt: str | None
+    status: str
+    """``ok``, ``failed``, ``skipped``, or ``unfinished``."""
+    result: Result | None
+    """None where it has none, or none that can be read."""
+    ended_at: float | None
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """One call. Times are seconds since 1970."""
+
+    item: int
+    key: str
+    pool: str
+    sent_at: float
+    ended_at: float | None
+    outcome: str
+    """``paid``, ``spoilt``, ``unpaid``, ``unknown`` or ``open``."""
+    simulated: bool
+    cost_usd: float | None
+    waited_s: float
+    waited_for: str | None
+    kind: str | None
+    status: int | None
+    message: str | None
+    pictures: int
+    name: str
+    """The id of its prompt."""
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One run in the folder. Times are seconds since 1970."""
+
+    started_at: float
+    seen_at: float
+    settings: dict[str, Any]
+    pools: tuple[dict[str, Any], ...]
+    """The books of its pools (:class:`headrace.admission.books.PoolStatistics`)."""
+
+
+@attrs.frozen
+class Limit:
+    """What was known of one limit of a pool."""
+
+    resource: str
+    limit: float
+    """A minute; calls at once for ``calls``."""
+    source: str
+    scale: float
+    """Part of it that was tried."""
+
+
+@attrs.frozen(kw_only=True)
+class LimitSeen:
+    """What was known of a pool's limits from a moment on."""
+
+    at: float
+    pool: str
+    known: tuple[Limit, ...]
+
+
+@contextmanager
+def journal_rows(folder: Path) -> Iterator[Rows]:
+    """The rows of the journal in an output folder, all of one moment.
+
+    Raises:
+        UsageError: there is none, it cannot be read, or it is of an older headrace.
+    """
+    if not (folder / FILE).is_file():
+        raise UsageError(f"{folder} holds no journal; name the --out-dir of a run")
+    try:
+        with closing(reading(folder)) as db:
+            # What SQLite was given is ours, what a damaged page holds may be anything.
+            db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            db.execute("begin")
+            (version,) = db.execute("pragma user_version").fetchone()
+            if version != _VERSION:
+                raise UsageError(f"the journal in {folder} is of another headrace; run the job there once more, then it can be reported")
+            yield Rows(db)
+    except (sqlite3.Error, OSError) as error:
+        raise UsageError(f"the journal in {folder} cannot be read: {error}") from None
+
+
+class Rows:
+    """What the journal holds, row by row.
+
+    Raises:
+        sqlite3.Error: from every method, where the file is damaged.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def items(self, after: int = 0, limit: int = -1) -> Iterator[Item]:
+        """Every prompt, in the order in which they were read; or so many behind that number."""
+        for number, name, prompt, status, text, read_at, ended_at in self._db.execute(_ITEMS, (after, limit)):
+            result = None if text is None else _sound(number, name, prompt, text)
+            known = status if status in set(Status) else "unfinished"
+            yield Item(
+                number=number,
+                name=name,
+                prompt=prompt,
+                status=known,
+                result=result,
+                ended_at=_moment(ended_at) if read_at is not None else None,
+            )
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Every call, in the order in which they were made."""
+        for row in self._db.execute(_ATTEMPTS):
+            item, key, pool, sent, ended, outcome, simulated, cost, waited, cause, kind, status, message, pictures, name = row
+            yield Attempt(
+                item=item,
+                key=key,
+                pool=pool or key,
+                sent_at=_moment(sent) or 0.0,
+                ended_at=_moment(ended),
+                outcome=outcome or "open",
+                simulated=bool(simulated),
+                cost_usd=_finite(cost),
+                waited_s=_finite(waited) or 0.0,
+                waited_for=cause,
+                kind=kind,
+                status=status,
+                message=message,
+                pictures=pictures or 0,
+                name=name or "",
+            )
+
+    def asked(self) -> Iterator[tuple[float, float]]:
+        """When each prompt that a call was made for was read, and when it had its result."""
+        for read, ended in self._db.execute(_ASKED):
+            yield _moment(read) or 0.0, _moment(ended) or 0.0
+
+    def complete(self) -> bool:
+        """Whether no call was made since a run came to the end of its input."""
+        return bool(self._db.execute(_COMPLETE).fetchone()[0])
+
+    def runs(self) -> Iterator[Run]:
+        """Every run, the oldest first."""
+        for started, seen, settings, books in self._db.execute(_ALL_RUNS):
+            begun = _moment(started) or 0.0
+            ended = max(begun, _moment(seen) or 0.0)
+            yield Run(started_at=begun, seen_at=ended, settings=_json(settings, dict), pools=_mappings(_json(books, list)))
+
+    def limits(self) -> Iterator[LimitSeen]:
+        """Every change of a limit, in order."""
+        for at, pool, books in self._db.execute("select at, pool, books from limit_seen order by at, rowid"):
+            yield LimitSeen(at=_moment(at) or 0.0, pool=pool, known=tuple(_limits(_json(books, dict).get("known"))))
+
+
+def _sound(number: int, name: str, prompt: str | None, text: str) -> Result | None:
+    result = restored(text, Result(seq=number, id=name, prompt=prompt, status=Status.OK))
+    if result is None:
+        return None
+    numbers = (result.cost_usd, result.saved_usd, result.latency_s, result.waited_s, result.match.similarity if result.match else 0.0)
+    # JSON from elsewhere may hold NaN, which no sum survives.
+    return result if all(number is None or math.isfinite(number) for number in numbers) else None
+
+
+def _json(text: str, kind: type[Any]) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return kind()
+    return value if isinstance(value, kind) else kind()
+
+
+def _mappings(value: object) -> tuple[dict[str, Any], ...]:
+    return tuple(each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
+
+
+def _limits(value: object) -> Iterator[Limit]:
+    for each in _mappings(value):
+        limit, scale = amount(each.get("limit")), amount(each.get("scale"))
+        if limit is not None and scale is not None:
+            yield Limit(str(each.get("resource")), limit, str(each.get("source")), scale)
+
+
+def amount(value: object) -> float | None:
+    """A number that is one, and not below 0."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) and value >= 0 else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _moment(value: float | None) -> float | None:
+    return value if value is not None and 0 <= value < _LAST else None
