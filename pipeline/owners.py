@@ -11,7 +11,7 @@ import attrs
 from headrace.errors import UsageError
 from headrace.log import log
 from headrace.secret import Secret
-from headrace.settings import KEY_VARIABLE, LIMITS, KeySettings, PoolSettings
+from headrace.settings import DEFAULT_OWNER, KEY_VARIABLE, LIMITS, KeySettings, PoolSettings
 from headrace.told import RESOURCES
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ SIMULATED_POOLS = (
     PoolSettings(name="large", images_per_minute=1_200, max_concurrency=20),
 )
 DEFAULT_TIER = 1
+PRIMARY = "primary"
 MOST_A_POOL, MOST_IN_ALL = 1_024, 4_096
 """Calls at once that are reckoned with in one pool, and prompts in flight."""
 SIMULATED_TIME_SCALE = 0.1
@@ -84,9 +85,9 @@ def real_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], envi
         if len(pools) > 1:
             raise UsageError("the configuration has several [[pool]] and no [[key]]; say which key draws on which pool")
         if not pools:
-            pools = (PoolSettings(name="default", tier=DEFAULT_TIER),)
+            pools = (PoolSettings(name=DEFAULT_OWNER, tier=DEFAULT_TIER),)
             log.warning("tier_assumed", tier=DEFAULT_TIER, because="neither --tier nor a [[pool]] says what the key may do")
-        keys = (KeySettings(name="default", pool=pools[0].name, env=KEY_VARIABLE),)
+        keys = (KeySettings(name=DEFAULT_OWNER, pool=pools[0].name, env=KEY_VARIABLE),)
     owners = _grouped(pools, keys, {key.name: key.secret(environ) for key in keys})
     admins = {
         pool.name: Administrator(project=pool.project, secret=pool.admin_secret(environ)) for pool in pools if pool.project is not None
@@ -113,12 +114,13 @@ def administered(owner: Owner, told: Limits) -> Owner:
     return attrs.evolve(owner, limits=limits, sources=sources, offered=offered)
 
 
-def simulated_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], api: str = "primary") -> tuple[Owner, ...]:
+def simulated_owners(pools: Sequence[PoolSettings], keys: Sequence[KeySettings], api: str = PRIMARY) -> tuple[Owner, ...]:
     """The same owners with made-up keys, for the simulator; three of different size where settings name none.
 
-    ``api`` keeps the keys of two APIs apart.
+    ``api`` keeps the keys and the pools of two APIs apart.
     """
-    pools = pools or (() if keys else SIMULATED_POOLS)
+    if not pools and not keys:
+        pools = SIMULATED_POOLS if api == PRIMARY else [attrs.evolve(pool, name=f"{api}-{pool.name}") for pool in SIMULATED_POOLS]
     owned = {key.pool for key in keys}
     taken = {key.name for key in keys}
     for pool in pools:

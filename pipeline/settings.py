@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import stat
 import tomllib
+from collections.abc import Mapping  # noqa: TC003 - fields are made by their types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import attrs
 from attrs.validators import deep_iterable, instance_of
@@ -19,17 +21,21 @@ from headrace.models import AUTO, Limits, catalogue
 from headrace.secret import Secret
 from headrace.structure import structure
 from headrace.told import CALLS, RESOURCES
-from headrace.validators import api_url, at_least, hook_url, nearest, one_of, short_name, variable_name
+from headrace.validators import all_visible, api_url, at_least, hook_url, nearest, one_of, redis_url, short_name, variable_name, visible
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
 VENDOR_HOST = "api.openai.com"
 VENDOR_URL = f"https://{VENDOR_HOST}/v1"
+KINDS = ("openai", "azure")
+AZURE_VERSION = "2025-04-01-preview"
+"""The first that makes pictures with GPT image models."""
 KEY_VARIABLE = "OPENAI_API_KEY"
 URL_VARIABLE = "OPENAI_BASE_URL"
 DEFAULT_FILE = "headrace.toml"
+DEFAULT_OWNER = "default"
+"""What the pool and the key in OPENAI_API_KEY are called where nothing names them."""
 ENCODER = "all-MiniLM-L6-v2"
 FORMATS = ("png", "jpeg", "webp")
 RUNGS = ("reduced_quality", "cached_similar", "alternative_api")
@@ -57,7 +63,13 @@ class ProviderSettings:
     """``[provider]``: whose API it is."""
 
     base_url: str | None = attrs.field(default=None, validator=api_url)
-    """The vendor's where it is absent here and in OPENAI_BASE_URL."""
+    """The vendor's where it is absent here and in OPENAI_BASE_URL. For Azure the resource's endpoint: ``https://NAME.openai.azure.com``."""
+    kind: str | None = attrs.field(default=None, validator=one_of(*KINDS))
+    """``openai`` for the vendor's API and those that are compatible with it; absent it goes by the host of the URL."""
+    api_version: str = attrs.field(default=AZURE_VERSION, validator=visible)
+    """Which version of Azure's API is asked."""
+    deployments: Mapping[str, str] = attrs.field(factory=dict, validator=all_visible)
+    """Model -> the name of its deployment at Azure; a model that is not here is deployed under its own name."""
     timeout_s: float = attrs.field(default=300.0, validator=at_least(0.001, 86_400))
     """For one whole call, in seconds: a picture takes 10 to 120."""
     estimator: str = attrs.field(default="vendor", validator=one_of("vendor", "article"))
@@ -182,6 +194,10 @@ class AlternativeSettings:
 
     base_url: str = attrs.field(validator=api_url)
     model: str
+    kind: str | None = attrs.field(default=None, validator=one_of(*KINDS))
+    """This and the next two as in ``[provider]``."""
+    api_version: str = attrs.field(default=AZURE_VERSION, validator=visible)
+    deployments: Mapping[str, str] = attrs.field(factory=dict, validator=all_visible)
     size: str | None = None
     """Absent: the prompt's, or the nearest that the model can make."""
     quality: str | None = None
@@ -253,6 +269,36 @@ class RunSettings:
     """Port on 127.0.0.1 where Prometheus finds the run's metrics; 0 takes a free one, absent there are none."""
 
 
+@attrs.frozen(kw_only=True)
+class QuotaSettings:
+    """``[quota]``: limits that this process shares with others."""
+
+    store: str | None = attrs.field(default=None, validator=redis_url, repr=False)
+    """A Redis that all of them use; absent: the limits are this process's alone."""
+    password_env: str | None = attrs.field(default=None, validator=variable_name)
+    """The variable that holds the store's password."""
+    namespace: str = attrs.field(default="headrace", validator=short_name)
+    """Processes of different namespaces share nothing."""
+    workers: int | None = attrs.field(default=None, validator=at_least(1, 100_000))
+    """Processes to reckon with at least while the store is lost; absent: those that were there when it was lost."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.store is None and self.password_env is not None:
+            raise ValueError("password_env goes with store")
+
+    def address(self, environ: Mapping[str, str]) -> tuple[Secret, Secret | None]:
+        """The store's URL, and its password where there is one.
+
+        Raises:
+            UsageError: the variable that should hold the password is not set.
+        """
+        url = self.store or ""
+        password = urlsplit(url).password
+        if self.password_env is not None:
+            return Secret(url), _secret("[quota] store", self.password_env, None, environ)
+        return Secret(url), None if password is None else Secret(unquote(password))
+
+
 ALERT_PRESETS: Mapping[str, Mapping[str, float]] = {
     "default": {"error_rate": 0.1, "mean_latency_s": 120.0, "rate_limited_ratio": 0.2},
     "article": {"error_rate": 0.1, "mean_latency_s": 5.0, "rate_limited_ratio": 0.2},
@@ -299,10 +345,13 @@ class Settings:
     fallback: FallbackSettings = attrs.field(factory=FallbackSettings, validator=instance_of(FallbackSettings))
     cache: CacheSettings = attrs.field(factory=CacheSettings, validator=instance_of(CacheSettings))
     run: RunSettings = attrs.field(factory=RunSettings, validator=instance_of(RunSettings))
+    quota: QuotaSettings = attrs.field(factory=QuotaSettings, validator=instance_of(QuotaSettings))
     alerts: AlertSettings = attrs.field(factory=AlertSettings, validator=instance_of(AlertSettings))
 
     def __attrs_post_init__(self) -> None:
         _check_owners(self.pool, self.key)
+        if self.fallback.alternative is not None:
+            _check_apart(self, self.fallback.alternative)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Settings:
@@ -333,6 +382,19 @@ class Settings:
             UsageError: as in :meth:`load`.
         """
         return structure(dict(data), cls)
+
+
+def _check_apart(settings: Settings, other: AlternativeSettings) -> None:
+    # Books, alerts and metrics know a pool by its name, whichever API it is of.
+    pools = _pool_names(settings.pool, settings.key) or {DEFAULT_OWNER}
+    keys = {key.name for key in settings.key} or {DEFAULT_OWNER}
+    for kind, ours, theirs in (("pool", pools, _pool_names(other.pool, other.key)), ("key", keys, {key.name for key in other.key})):
+        if both := ours & theirs:
+            raise ValueError(f"fallback.alternative has a {kind} named {min(both)!r}, and so has the first API; give it another name")
+
+
+def _pool_names(pools: tuple[PoolSettings, ...], keys: tuple[KeySettings, ...]) -> set[str]:
+    return {pool.name for pool in pools} | {key.name for key in keys if key.pool is None}
 
 
 def _check_owners(pools: tuple[PoolSettings, ...], keys: tuple[KeySettings, ...]) -> None:

@@ -171,6 +171,8 @@ class Meaning:
     async def _answer(self, search: Search) -> None:
         questions = [self._questions.popleft() for _ in range(min(len(self._questions), _AT_ONCE))]
         questions = [each for each in questions if each.flight is None or not each.flight.landed.is_set()]
+        if not questions:
+            return
         # What has landed by now is in the store for the search to find; what lands meanwhile may not be.
         landed = {scope: pending.landed() for scope, pending in self._pending.items()}
         try:

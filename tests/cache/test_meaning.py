@@ -405,6 +405,22 @@ def test_what_lands_while_a_search_is_under_way_is_missed_by_nobody(house: Calla
     run(test)
 
 
+def test_prompts_that_all_landed_before_the_encoder_was_there_are_no_question_to_it(house: Callable[..., House]) -> None:
+    async def test() -> None:
+        home = house()
+        async with home.open():
+            first = home.prompt("fox in snow")
+            await home.meaning.twin(first)
+            home.landed(first, home.keep("fox in snow").hit(Strategy.COALESCED))
+            await trio.sleep(60)
+            assert [] not in home.encoder.batches
+            twin = await home.ask("fox in rain")
+            assert twin is not None
+            assert twin.number
+
+    run(test)
+
+
 def test_two_prompts_never_wait_for_each_other(house: Callable[..., House]) -> None:
     # Both went on once, because nearer ones stood between them; then their line was left, and another line leads both.
     async def test() -> None:

@@ -80,6 +80,9 @@ def test_a_file_of_every_table_is_read(tmp_path: Path) -> None:
     assert settings.cache.ttl_days == 0.5
 
 
+OTHER = {"base_url": "https://x", "model": "m", "key": [{"name": "default", "env": "B"}]}
+
+
 @pytest.mark.parametrize("content", ["", "\n", "# nothing\n"])
 def test_an_empty_file_is_all_defaults(content: str | bytes, tmp_path: Path) -> None:
     assert load(tmp_path, content) == Settings()
@@ -145,6 +148,12 @@ def test_without_a_path_the_file_in_this_folder_is_read_if_there_is_one(tmp_path
         ({"fallback": {"ladder": "reduced_quality"}}, ["ladder", "not a list"]),
         ({"fallback": {"ladder": ["reduced_qualty"]}}, ["'reduced_quality'"]),
         ({"fallback": {"alternative": {"model": "m"}}}, ["fallback.alternative.base_url", "missing"]),
+        ({"fallback": {"alternative": OTHER}}, ["fallback.alternative", "a pool named 'default'", "another name"]),
+        ({"fallback": {"alternative": OTHER}, "key": [{"name": "default", "env": "A"}]}, ["a pool named 'default'"]),
+        (
+            {"fallback": {"alternative": OTHER}, "key": [{"name": "default", "env": "A", "pool": "p"}], "pool": [{"name": "p"}]},
+            ["a key named 'default'"],
+        ),
         ({"cache": {"policy": "exakt"}}, ["'exact'"]),
         ({"cache": {"ttl_days": -1}}, ["ttl_days"]),
         ({"run": {"max_in_flight": 0}}, ["max_in_flight"]),
