@@ -12,7 +12,8 @@ import attrs
 
 from headrace.errors import UsageError
 from headrace.sizes import allowed, distance, given_size, nearest_allowed, orientation, parse_size, smallest_allowed
-from headrace.validators import nearest
+from headrace.tokens import patch_tokens, tile_tokens
+from headrace.validators import closest, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,7 @@ MAX_PROMPT_CHARACTERS = 32_000
 MAX_N = 10
 STANDARD_SIZES = ("1024x1024", "1024x1536", "1536x1024")
 """What every model can make."""
+_RANKS = {"low": 0, "medium": 1, "standard": 1, "high": 2, "hd": 2, "xhigh": 3, "max": 4}  # standard and hd: of older models
 
 
 @attrs.frozen(kw_only=True)
@@ -53,6 +55,8 @@ class Model:
     """Output tokens by size and quality."""
     text_in_usd: float | None = None
     """USD per million text tokens in."""
+    image_in_usd: float | None = None
+    """USD per million image tokens in; those of pictures that are edited."""
     image_out_usd: float | None = None
     """USD per million image tokens out."""
     shutdown: date | None = None
@@ -84,7 +88,8 @@ class Model:
 
     def _lack(self, request: Request) -> str | None:
         if request.quality not in (*self.qualities, AUTO):
-            return f"{self.name} has no quality {request.quality!r}; the nearest is {self.nearest_quality(request.quality)!r}"
+            nearest_one = self.nearest_quality(request.quality)
+            return f"{self.name} has no quality {request.quality!r}; of {', '.join(self.qualities)} the nearest is {nearest_one!r}"
         if not self._has_size(request.size):
             return f"{self.name} cannot make size {request.size!r}; the nearest is {self.nearest_size(request.size)!r}"
         if request.output_format not in self.formats:
@@ -96,18 +101,15 @@ class Model:
         return None
 
     def nearest_quality(self, quality: str) -> str:
-        """The model's quality that comes nearest to ``quality``: the highest one for a name from above, otherwise the lowest."""
-        order = ("low", "medium", "high", "xhigh", "max")
-        older = {"standard": "medium", "hd": "high"}
-        wanted = older.get(quality, quality)
-        rank = order.index(wanted) if wanted in order else 0
-        return min(self.qualities, key=lambda name: abs(order.index(name) - rank))
+        """The model's quality that comes nearest to what ``quality`` is, or is written like: the lowest where that is nothing."""
+        rank = _RANKS.get(closest(quality, _RANKS) or "", 0)
+        return min(self.qualities, key=lambda name: abs(_RANKS[name] - rank))
 
     def nearest_size(self, size: str) -> str:
-        """The size that comes nearest to ``size`` in shape first and in pixels second; ``1024x1024`` for what is no size."""
+        """The size that comes nearest to ``size`` in shape first and in pixels second; by its letters for what is no size."""
         wanted = given_size(size)
         if wanted is None:
-            return "1024x1024"
+            return closest(size, self.table or STANDARD_SIZES) or "1024x1024"
         if self.table:
             return min(self.table, key=lambda known: distance(parse_size(known), wanted))
         return nearest_allowed(*wanted)
@@ -144,11 +146,16 @@ class Model:
         shorter = round(base / (max(width, height) / min(width, height)))
         return math.ceil(base * shorter * (2_000_000 + width * height) / 4_000_000)
 
-    def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
-        """USD for so many tokens; None where the price is unknown."""
+    def input_picture_tokens(self, width: int, height: int) -> int:
+        """Tokens of one picture that is edited."""
+        return tile_tokens(width, height) if self.table else patch_tokens(width, height)
+
+    def cost_usd(self, input_tokens: int, output_tokens: int, image_tokens: int = 0) -> float | None:
+        """USD for so many tokens, ``image_tokens`` of the input being those of pictures; None where the price is unknown."""
         if self.text_in_usd is None or self.image_out_usd is None:
             return None
-        return (input_tokens * self.text_in_usd + output_tokens * self.image_out_usd) / 1_000_000
+        given = (input_tokens - image_tokens) * self.text_in_usd + image_tokens * (self.image_in_usd or self.text_in_usd)
+        return (given + output_tokens * self.image_out_usd) / 1_000_000
 
     def _has_size(self, size: str) -> bool:
         if size == AUTO:
@@ -217,6 +224,7 @@ def catalogue() -> Catalogue:
             bases=family.get("bases", {}),
             table=family.get("output_tokens", {}),
             text_in_usd=entry["price"]["text_in"],
+            image_in_usd=entry["price"]["image_in"],
             image_out_usd=entry["price"]["image_out"],
             shutdown=entry.get("shutdown"),
             successor=entry.get("successor"),

@@ -46,6 +46,12 @@ def _alarmed(race: Race, services: trio.Nursery, stack: ExitStack) -> Alarm:
         # It outlives a cancelled line, and is ended by the stack alone.
         stack.callback(notifier.end)
         services.start_soon(notifier.run)
+
+    def give_up() -> None:
+        for notifier in told:
+            notifier.give_up()
+
+    race.give_up_telling = give_up
     alarm = Alarm(race.settings.alerts, race.snapshot, [notifier.put for notifier in told])
     stack.callback(alarm.end)
     services.start_soon(alarm.run)

@@ -72,6 +72,8 @@ class Race:
     """Told of every record that is read, by whoever measures the whole way of a prompt."""
     alerts: Callable[[], tuple[str, ...]] = tuple
     """What is wrong at the moment, in a few words each."""
+    give_up_telling: Callable[[], None] = lambda: None
+    """Do not let the end wait for those who are told of alerts."""
     metrics_url: str | None = None
     """Where Prometheus finds the metrics, if anywhere."""
     counters: Counters = attrs.field(factory=Counters)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
+from cattrs.cols import is_mapping, mapping_structure_factory
 from cattrs.errors import ForbiddenExtraKeysError
 
 from headrace.errors import UsageError
+from headrace.text import clean
 from headrace.validators import nearest
 
 if TYPE_CHECKING:
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "a list"}
+
+
+class _UnfitError(TypeError):
+    """A value of the wrong type, of which no more may be said than that where it is a secret."""
+
+    def __init__(self, value: Any, said: str) -> None:
+        super().__init__(f"{_shown(value)} {said}")
+        self.said = f"it {said}"
 
 
 def structure(data: Any, kind: type[T]) -> T:
@@ -28,20 +38,20 @@ def structure(data: Any, kind: type[T]) -> T:
     try:
         return _CONVERTER.structure(data, kind)
     except (cattrs.BaseValidationError, TypeError, ValueError, UsageError) as error:
-        raise UsageError("; ".join(_complaints(error, "", kind))) from None
+        raise UsageError("; ".join(_complaints(error, "", kind, secret=False))) from None
 
 
 def _strict(value: Any, kind: type) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise TypeError(f"{_shown(value)} is not {_WORDS[kind]}")
+        raise _UnfitError(value, f"is not {_WORDS[kind]}")
     return value
 
 
 def _name_or_number(value: Any, _: Any) -> int | str | None:
     if value is not None and type(value) not in (int, str):
-        raise TypeError(f"{_shown(value)} is neither a whole number nor text")
+        raise _UnfitError(value, "is neither a whole number nor text")
     return value  # type: ignore[no-any-return]  # just checked
 
 
@@ -50,7 +60,7 @@ def _listed(structure_item: Any, kind: Any) -> Any:
     def hook(value: Any, _: Any) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple):
             hint = "; in TOML a list of tables is written [[name]]" if isinstance(value, dict) else ""
-            raise TypeError(f"{_shown(value)} is not a list{hint}")
+            raise _UnfitError(value, f"is not a list{hint}")
         made = []
         for index, entry in enumerate(value):
             try:
@@ -64,23 +74,33 @@ def _listed(structure_item: Any, kind: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."  # noqa: PLR2004 - a line has to stay readable
+    return clean(repr(value), 40)  # a line has to stay readable
 
 
-def _complaints(error: BaseException, path: str, kind: Any) -> Iterator[str]:
+def _complaints(error: BaseException, path: str, kind: Any, *, secret: bool) -> Iterator[str]:
     if isinstance(error, ForbiddenExtraKeysError):
         names = [field.alias for field in attrs.fields(error.cl)] if attrs.has(error.cl) else []
         for name in sorted(map(str, error.extra_fields)):
             yield f"unknown key {path}{name}{nearest(name, names)}"
     elif isinstance(error, cattrs.BaseValidationError):
         for inner in error.exceptions:
-            yield from _complaints(inner, path + _step(inner), kind)
+            yield from _complaints(inner, path + _step(inner), kind, secret=secret or _is_secret(error, inner))
     elif isinstance(error, KeyError):
         yield f"{path.rstrip('.')} is missing"
     else:
-        where = path.rstrip(".")
-        yield f"{where}: {error}" if where else str(error)
+        where, said = path.rstrip("."), error.said if secret and isinstance(error, _UnfitError) else str(error)
+        yield f"{where}: {said}" if where else said
+
+
+def _is_secret(error: cattrs.BaseValidationError, inner: BaseException) -> bool:
+    """Whether what is wrong is a field that is shown nowhere, or stands where a table with such a field belongs."""
+    fields = attrs.fields_dict(error.cl) if attrs.has(error.cl) else {}
+    found = [field for note in getattr(inner, "__notes__", ()) if (field := fields.get(getattr(note, "name", ""))) is not None]
+    return any(not field.repr or (isinstance(inner, _UnfitError) and _has_secrets(field.type)) for field in found)
+
+
+def _has_secrets(kind: Any) -> bool:
+    return attrs.has(kind) and not all(field.repr for field in attrs.fields(kind))
 
 
 def _step(error: BaseException) -> str:
@@ -102,7 +122,7 @@ def _converter() -> cattrs.Converter:
 
     def table(value: Any, kind: type) -> Any:
         if not isinstance(value, dict):
-            raise TypeError(f"{_shown(value)} is not a table")
+            raise _UnfitError(value, "is not a table")
         return inner[kind](value, kind)
 
     inner: dict[type, Any] = {}
@@ -111,7 +131,16 @@ def _converter() -> cattrs.Converter:
         inner[kind] = cattrs.gen.make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
         return table
 
+    def mapping(kind: Any) -> Any:
+        structure_entries = mapping_structure_factory(kind, converter)
+
+        def hook(value: Any, _: Any) -> Any:
+            return structure_entries(_strict(value, dict), kind)
+
+        return hook
+
     converter.register_structure_hook_factory(attrs.has, make)
+    converter.register_structure_hook_factory(is_mapping, mapping)
     converter.register_structure_hook_factory(
         _is_tuple,
         lambda kind: _listed(converter.get_structure_hook(get_args(kind)[0]), get_args(kind)[0]),

@@ -63,6 +63,18 @@ def variable_name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         raise ValueError(f"{field.name} has to name an environment variable that holds the key, not the key itself")
 
 
+def visible(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: a name that is fit to be a part of a URL."""
+    if not re.fullmatch(r"[!-~]{1,256}", value) or _looks_like_a_key(value):
+        raise ValueError(f"{field.name} has to be of visible ASCII characters, and not a key")
+
+
+def all_visible(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: a mapping to such names."""
+    for each in value.values():
+        visible(_, field, each)
+
+
 def api_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """An attrs validator: a URL that a key may be sent to."""
     if value is None:
@@ -92,6 +104,20 @@ def hook_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         usable = False
     if not usable or not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError(f"{field.name} has to be an https URL, or an http one of this machine itself such as http://127.0.0.1:8080/alerts")
+
+
+def redis_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: the URL of a Redis; it is not repeated, for it may hold a password."""
+    if value is None:
+        return
+    try:
+        parts = urlsplit(value)
+        number = parts.path.strip("/")
+        usable = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0 and (not number or number.isdecimal())
+    except ValueError:
+        usable = False
+    if not usable or not value.isascii() or not value.isprintable() or " " in value or parts.query or parts.fragment:
+        raise ValueError(f"{field.name} has to be a URL such as redis://127.0.0.1:6379/0, or rediss:// for TLS")
 
 
 def _is_loopback(host: str) -> bool:

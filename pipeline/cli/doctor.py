@@ -22,7 +22,7 @@ def doctor(
     simulate: Annotated[bool, typer.Option("--simulate", help="Look at what a simulation needs: no key, nothing is sent.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Check keys, provider, clock, limits, models, disk, encoder and terminal.
+    """Check keys, provider, clock, limits, models, disk, encoder, alerts, metrics and terminal.
 
     Each API is asked once with each key for its list of models, which costs nothing. Nothing is changed anywhere.
 

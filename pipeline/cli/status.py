@@ -39,7 +39,10 @@ def _lines(books: dict[str, Any]) -> list[str]:
     ]
     for name, what in (("in_doubt", "in doubt (under way when a run was killed)"), ("perhaps_paid", "perhaps paid for nothing")):
         named = books[name]
-        lines += [f"{what}: prompt {call['id']}, sent {call['sent_at']}, request id {call['request_id']}" for call in named[:_NAMED]]
+        lines += [
+            f"{what}: prompt {call['id']}, sent {call['sent_at'] or 'at an unknown time'}, request id {call['request_id']}"
+            for call in named[:_NAMED]
+        ]
         if len(named) > _NAMED:
             lines.append(f"{what}: {len(named) - _NAMED:,} more; --json lists all")
     return lines

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONGEST = 300
+_NEWEST = 10
+"""Prompts of one id that are shown."""
+_LABEL = 8
+"""Columns of the label."""
 _SHORT_S = 0.05
 """What took less was no wait."""
 _TIERS = {
@@ -44,26 +48,33 @@ def trace(
 
     from headrace.journal.trace import trace as way_of  # noqa: PLC0415
 
-    way = way_of(folder, name)
+    way = way_of(folder, name, None if json else _NEWEST)
     if json:
         typer.echo(encoder.dumps(way))
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    else:
+        _show(way)
+
+
+def _show(way: dict[str, Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - see main.py
     from rich.text import Text  # noqa: PLC0415
 
     from headrace.text import clean  # noqa: PLC0415
 
     console = Console(highlight=False)
+    room = max(20, console.width - _LABEL)
     for place, prompt in enumerate(way["prompts"]):
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for label, said in _lines(prompt, running=way["running"]):
-            table.add_row(label, Text(clean(said, _LONGEST)))
         if place:
-            console.print()
-        console.print(table)
+            typer.echo()
+        for label, said in _lines(prompt, running=way["running"]):
+            told = Text(clean(said, _LONGEST))
+            # What goes into a file stays one line, so that paths can be copied.
+            parts = told.wrap(console, room, overflow="fold") if console.is_terminal else [told]
+            for part in parts:
+                typer.echo(f"{label:<{_LABEL}}{part.plain}".rstrip())
+                label = ""  # noqa: PLW2901 - of the first line only
+    if (earlier := way["count"] - len(way["prompts"])) > 0:
+        typer.echo(f"\n{earlier:,} more of this id, all of them earlier; --json has all")
 
 
 def _lines(prompt: dict[str, Any], *, running: bool) -> Iterator[tuple[str, str]]:
@@ -86,7 +97,7 @@ def _lines(prompt: dict[str, Any], *, running: bool) -> Iterator[tuple[str, str]
 
 
 def _match(match: dict[str, Any], result: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    how = _TIERS.get(result.get("strategy", ""), "")
+    how = _TIERS.get(str(result.get("strategy")), "")
     yield (
         "cache",
         f"picture of prompt {match.get('of')}: {how}, similarity {match.get('similarity')}, saved {_usd(result.get('saved_usd'))}",
@@ -97,8 +108,11 @@ def _match(match: dict[str, Any], result: dict[str, Any]) -> Iterator[tuple[str,
 
 
 def _call(number: int, call: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    waited_s, cause = call["waited_s"] or 0.0, call["waited_for"]
-    waited = f"waited {waited_s:.1f} s{f' ({cause})' if cause else ''}" if waited_s >= _SHORT_S else "did not wait"
+    waited_s, cause = call["waited_s"], call["waited_for"]
+    if waited_s is None:
+        waited = "not known whether it waited"
+    else:
+        waited = f"waited {waited_s:.1f} s{f' ({cause})' if cause else ''}" if waited_s >= _SHORT_S else "did not wait"
     if (paused_s := call["paused_s"]) >= _SHORT_S:
         waited = f"paused {paused_s:.1f} s, {waited}"
     pool = "" if call["pool"] is None else f", pool {call['pool']}"
@@ -107,7 +121,7 @@ def _call(number: int, call: dict[str, Any]) -> Iterator[tuple[str, str]]:
     after = "" if call["latency_s"] is None else f" after {call['latency_s']:.1f} s"
     cost = f", {_usd(call['cost_usd'])}" if call["outcome"] in ("paid", "spoilt") else ""
     why = " ".join(str(each) for each in (call["status"], call["kind"]) if each is not None)
-    said = f"{_OUTCOMES[call['outcome']]}{after}{cost}"
+    said = f"{_OUTCOMES.get(call['outcome'], call['outcome'])}{after}{cost}"
     yield "", f"{said}: {why}" if why else said
     if call["message"]:
         yield "", call["message"]

@@ -15,6 +15,7 @@ from headrace.doctor.finding import Finding, State
 from headrace.doctor.keys import apis
 from headrace.doctor.machine import clock, python, terminal
 from headrace.doctor.provider import provider
+from headrace.doctor.watchers import watchers
 from headrace.doctor.wishes import limits, models
 from headrace.errors import UsageError
 from headrace.settings import DEFAULT_FILE, Settings
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from headrace.doctor.keys import Api
+
     Check = Callable[[], Awaitable[list[Finding]]]
 
 PATIENCE_S = 30.0
-"""For one check; all run beside each other."""
+"""For one check, and for one API; all run beside each other."""
 
 
 def _now() -> datetime:
@@ -44,24 +47,23 @@ async def checkup(
         simulate: as in ``headrace run``.
         wall: the time of day, in UTC.
     """
-    findings: list[Finding] = []
-    checks: dict[str, Check] = {"python": _threaded(python), "terminal": _threaded(partial(terminal, environ))}
+    machine = _in_time({"python": _threaded(python), "terminal": _threaded(partial(terminal, environ))})
     try:
         settings = Settings.load(config)
     except UsageError as error:
-        findings.append(Finding("configuration", State.FAILED, str(error), "mend it; 'headrace init' writes one that loads"))
-        findings.append(Finding("the rest", State.SKIPPED, "keys, provider, limits, disk and encoder need a configuration that loads"))
-        checks = {"clock": _threaded(partial(clock, wall(), None)), **checks}
-    else:
-        if simulate:
-            settings = attrs.evolve(settings, run=attrs.evolve(settings.run, simulate=True))
-        findings.append(_loaded(config))
-        checks = {"provider": partial(_outside, settings, environ, wall), **_inside(settings), **checks}
-    return findings + await _all(checks)
+        findings = [
+            Finding("configuration", State.FAILED, str(error), "mend it; 'headrace init' writes one that loads"),
+            Finding("the rest", State.SKIPPED, "keys, provider, limits, disk and encoder need a configuration that loads"),
+        ]
+        return [*findings, *clock(wall(), None), *await _all(machine)]
+    if simulate:
+        settings = attrs.evolve(settings, run=attrs.evolve(settings.run, simulate=True))
+    outside = {"provider": partial(_outside, settings, environ, wall)}
+    return [_loaded(config), *await _all(outside | _in_time(_inside(settings)) | machine)]
 
 
 def _inside(settings: Settings) -> dict[str, Check]:
-    checks = {"limits": limits, "disk": disk, "encoder": encoder}
+    checks = {"limits": limits, "disk": disk, "encoder": encoder, "alerts": watchers}
     return {name: _threaded(partial(check, settings)) for name, check in checks.items()}
 
 
@@ -71,11 +73,17 @@ async def _outside(settings: Settings, environ: Mapping[str, str], wall: Callabl
         skipped = Finding("provider", State.SKIPPED, "this is a simulation: nothing is sent, and no key is needed")
         return [skipped, *clock(wall(), None), *models(settings, "", today)]
     found, findings = apis(settings, environ)
-    off_s = None
-    for api in found:
-        told, ahead_s = await provider(api, wall)
-        findings += told
-        off_s = ahead_s if off_s is None else off_s
+    told: list[tuple[list[Finding], float | None]] = [([_hung("provider")], None) for _ in found]
+
+    async def ask(place: int, api: Api) -> None:
+        with trio.move_on_after(PATIENCE_S):
+            told[place] = await provider(api, wall)
+
+    async with trio.open_nursery() as asking:
+        for place, api in enumerate(found):
+            asking.start_soon(ask, place, api)
+    findings += [finding for some, _ in told for finding in some]
+    off_s = next((ahead_s for _, ahead_s in told if ahead_s is not None), None)
     return [*findings, *clock(wall(), off_s), *models(settings, found[0].url if found else "", today)]
 
 
@@ -83,14 +91,25 @@ async def _all(checks: Mapping[str, Check]) -> list[Finding]:
     found: dict[str, list[Finding]] = {}
 
     async def look(name: str, check: Check) -> None:
-        found[name] = [Finding(name, State.FAILED, f"no answer within {PATIENCE_S:g} s", "see whether a disk or the network hangs")]
-        with trio.move_on_after(PATIENCE_S):
-            found[name] = await check()
+        found[name] = await check()
 
     async with trio.open_nursery() as looking:
         for name, check in checks.items():
             looking.start_soon(look, name, check)
     return [finding for name in checks for finding in found[name]]
+
+
+def _hung(name: str) -> Finding:
+    return Finding(name, State.FAILED, f"no answer within {PATIENCE_S:g} s", "see whether a disk or the network hangs")
+
+
+def _in_time(checks: Mapping[str, Check]) -> dict[str, Check]:
+    async def look(name: str, check: Check) -> list[Finding]:
+        with trio.move_on_after(PATIENCE_S):
+            return await check()
+        return [_hung(name)]
+
+    return {name: partial(look, name, check) for name, check in checks.items()}
 
 
 def _threaded(check: Callable[[], list[Finding]]) -> Check:
@@ -102,4 +121,4 @@ def _loaded(config: Path | None) -> Finding:
 
     if config is None and not Path(DEFAULT_FILE).is_file():
         return Finding("configuration", State.OK, f"there is no {DEFAULT_FILE} here: the defaults hold")
-    return Finding("configuration", State.OK, f"{config or DEFAULT_FILE} can be used")
+    return Finding("configuration", State.OK, f"{config or DEFAULT_FILE} loads")

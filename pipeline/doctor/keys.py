@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from headrace.doctor.finding import Finding, State, complaint
-from headrace.endpoints import primary_url
+from headrace.endpoints import alternative_url, form_of, primary_url
 from headrace.errors import UsageError
 from headrace.settings import KEY_VARIABLE, KeySettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from headrace.provider.forms import Form
     from headrace.secret import Secret
     from headrace.settings import Settings
 
@@ -30,6 +31,8 @@ class Api:
     model: str
     secrets: Mapping[str, Secret]
     """By the key's name."""
+    form: Form
+    """How it is addressed."""
 
 
 def apis(settings: Settings, environ: Mapping[str, str]) -> tuple[list[Api], list[Finding]]:
@@ -42,9 +45,16 @@ def apis(settings: Settings, environ: Mapping[str, str]) -> tuple[list[Api], lis
     except UsageError as error:
         findings.append(complaint("provider", error, "leave it out for the vendor's own API"))
     else:
-        found.append(Api(url=url, model=settings.request.model, secrets=_secrets(keys, environ, findings, named=bool(settings.key))))
+        secrets = _secrets(keys, environ, findings, named=bool(settings.key))
+        found.append(Api(url=url, model=settings.request.model, secrets=secrets, form=form_of(settings.provider, url)))
     if other := settings.fallback.alternative:
-        found.append(Api(url=other.base_url.rstrip("/"), model=other.model, secrets=_secrets(other.key, environ, findings, named=True)))
+        try:
+            url = alternative_url(other)
+        except UsageError as error:
+            findings.append(complaint("provider", error, "mend fallback.alternative.base_url"))
+        else:
+            secrets = _secrets(other.key, environ, findings, named=True)
+            found.append(Api(url=url, model=other.model, secrets=secrets, form=form_of(other, url)))
         if not other.key:
             findings.append(
                 Finding(_CHECK, State.FAILED, "fallback.alternative has no key of its own", "add a [[fallback.alternative.key]]")

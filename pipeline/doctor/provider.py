@@ -14,6 +14,7 @@ from headrace.doctor.finding import Finding, State
 from headrace.errors import UsageError
 from headrace.provider.client import OK, Client
 from headrace.provider.failures import error_inside, problem_of
+from headrace.provider.forms import VENDOR_FORM
 from headrace.records import Kind, Problem
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 5.0
 """For one answer."""
 _AT_ONCE = 32
+_ENOUGH_S = 15.0
+"""From then on no more keys are asked."""
 _CHECK = "provider"
 _NAMED = 5
 _ABSENT = (Kind.NETWORK, Kind.TIMEOUT)
@@ -47,25 +50,28 @@ async def provider(api: Api, wall: Callable[[], datetime]) -> tuple[list[Finding
     """A line for the API and one for each thing that is wrong with keys, and by how much its clock is ahead of ours."""
     if not api.secrets:
         return [Finding(_CHECK, State.SKIPPED, f"{api.url}: there is no key to ask it with")], None
-    (name, secret), *others = api.secrets.items()
-    answers = [await _ask(api.url, name, secret, wall)]
-    if (problem := answers[0].problem) is not None and problem.kind in _ABSENT:
-        others = []  # it is as absent for every other key
-    limiter = trio.CapacityLimiter(_AT_ONCE)
+    answers: list[_Answer] = []
 
     async def ask(name: str, secret: Secret) -> None:
-        async with limiter:
-            answers.append(await _ask(api.url, name, secret, wall))
+        answers.append(await _ask(api, name, secret, wall))
 
-    async with trio.open_nursery() as asking:
-        for name, secret in others:
-            asking.start_soon(ask, name, secret)
+    left, size, until = list(api.secrets.items()), 1, trio.current_time() + _ENOUGH_S
+    # An API that does not answer one key has no answer for the next either, and may let each wait.
+    while left and not _is_absent(answers) and trio.current_time() < until:
+        async with trio.open_nursery() as asking:
+            for name, secret in left[:size]:
+                asking.start_soon(ask, name, secret)
+        left, size = left[size:], _AT_ONCE
     return list(_findings(api, answers)), next((answer.off_s for answer in answers if answer.off_s is not None), None)
 
 
-async def _ask(url: str, name: str, secret: Secret, wall: Callable[[], datetime]) -> _Answer:
+def _is_absent(answers: list[_Answer]) -> bool:
+    return any(answer.problem is not None and answer.problem.kind in _ABSENT for answer in answers)
+
+
+async def _ask(api: Api, name: str, secret: Secret, wall: Callable[[], datetime]) -> _Answer:
     try:
-        client = Client(base_url=url, secret=secret, timeout_s=PATIENCE_S)
+        client = Client(base_url=api.url, secret=secret, timeout_s=PATIENCE_S, form=api.form)
     except UsageError as error:
         return _Answer(key=name, problem=Problem(kind=Kind.NETWORK, message=str(error), retryable=False))
     async with aclosing(client):
@@ -97,8 +103,11 @@ def _findings(api: Api, answers: list[_Answer]) -> Iterator[Finding]:
             names += [answer.key] if answer.problem.kind in _OF_KEYS else []
     for finding, names in said.items():
         yield attrs.evolve(finding, message=f"{_listed(names)}{finding.message}")
+    if good and (left := len(api.secrets) - len(answers)):
+        yield Finding(_CHECK, State.SKIPPED, f"{left:,} more keys were not asked: an answer took too long or never came")
     listed = frozenset().union(*(answer.models for answer in good))
-    if listed and api.model not in listed:
+    # Azure lists what can be deployed, and not what is.
+    if listed and api.model not in listed and api.form == VENDOR_FORM:
         message = f"{api.url} lists no model {api.model} for these keys"
         yield Finding("model", State.WARNING, message, "see that the organisation may use it, or choose another with --model")
 
@@ -115,7 +124,7 @@ def _trouble(url: str, problem: Problem) -> Finding:
     state, what, following = {
         Kind.AUTH: (failed, "refuses the key", "put a key there that is valid: see the vendor's page of keys"),
         Kind.FORBIDDEN: (warning, "does not let the key list models", "it may make pictures all the same: 'headrace limits --probe' tries"),
-        Kind.NOT_FOUND: (warning, "has no list of models, so the key is not checked", "see that base_url ends with /v1"),
+        Kind.NOT_FOUND: (warning, "has no list of models, so the key is not checked", "see that base_url is right: most end with /v1"),
         Kind.RATE_LIMITED: (warning, "answers that there are too many calls", "wait a minute"),
         Kind.BILLING: (failed, "says that there is no money", "see to the organisation's billing"),
         Kind.NETWORK: (failed, "cannot be reached", "see to the network, to base_url, and to HTTPS_PROXY where there is a proxy"),

@@ -32,8 +32,8 @@ _OUTSIDE = frozenset(
     }
 )
 """What says nothing about the file itself."""
-_APPLICATION = 0x68656164  # "head"
-_VERSION = 2
+APPLICATION = 0x68656164  # "head"
+VERSION = 2
 _RUNS = (
     """create table run (
         number integer primary key,
@@ -147,7 +147,7 @@ def _version(db: sqlite3.Connection, path: Path) -> int | None:
     (application,), (version,) = (db.execute(f"pragma {name}").fetchone() for name in ("application_id", "user_version"))
     if (application, version) == (0, 0) and not db.execute("select 1 from sqlite_schema").fetchone():
         return None
-    if application != _APPLICATION or version not in (1, _VERSION):
+    if application != APPLICATION or version not in (1, VERSION):
         raise UsageError(f"{path} is no journal that this headrace can read; choose another --out-dir, or start over with --fresh")
     return int(version)
 
@@ -156,8 +156,8 @@ def _make(db: sqlite3.Connection, statements: Iterable[str]) -> None:
     with transaction(db):
         for statement in statements:
             db.execute(statement)
-        db.execute(f"pragma application_id={_APPLICATION}")
-        db.execute(f"pragma user_version={_VERSION}")
+        db.execute(f"pragma application_id={APPLICATION}")
+        db.execute(f"pragma user_version={VERSION}")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import attrs
 
 from headrace.records import Prompt, Request, Result
 
-_PARAMETERS = tuple(field.name for field in attrs.fields(Request))
+_PARAMETERS = tuple(field.name for field in attrs.fields(Request) if field.name not in ("images", "mask"))
 
 
 def identity_of(record: Prompt | Result, url: str) -> bytes:
@@ -21,6 +21,9 @@ def identity_of(record: Prompt | Result, url: str) -> bytes:
     known: list[Any]
     if isinstance(record, Prompt):
         request = [getattr(record.request, name) for name in _PARAMETERS]
+        if record.request.uploads:
+            # By their content: a file that was changed makes another item.
+            request += [[upload.sha256 for upload in record.request.images], record.request.mask and record.request.mask.sha256]
         known = [url, record.id if record.named else None, request, record.cache.value, record.variation, record.namespace]
     else:
         known = [url, record.id, record.prompt, record.error.message if record.error else None]

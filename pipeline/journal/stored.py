@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,12 +30,15 @@ def stored(result: Result) -> str:
 
 
 def restored(text: str, record: Prompt | Result) -> Result | None:
-    """The result of a record from the text of an earlier run; None where that cannot be read."""
+    """The result of a record from the text of an earlier run; None where that cannot be read, or holds a number that no sum survives."""
     prompt = record.request.prompt if isinstance(record, Prompt) else record.prompt
     try:
         fields = json.loads(text) | {"seq": record.seq, "id": record.id, "prompt": prompt}
         result = _CONVERTER.structure(fields, Result)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    numbers = (result.cost_usd, result.saved_usd, result.latency_s, result.waited_s, result.match.similarity if result.match else 0.0)
+    if not all(number is None or math.isfinite(number) for number in numbers):
         return None
     return attrs.evolve(result, metadata=record.metadata, item=record.item, recalled=True)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 5.0
 """At most so many seconds until what is wrong is seen."""
+LEAST_S = 1.0
+"""Seconds between two looks at least, however short the window is."""
 
 
 class Alarm:
@@ -36,7 +38,8 @@ class Alarm:
         self._alerts = Alerts(settings, trio.current_time())
         self._snapshot = snapshot
         self._tell = tell
-        self._every_s = min(settings.window_s / SLOTS, LOOK_S)
+        self._every_s = min(max(settings.window_s / SLOTS, LEAST_S), LOOK_S)
+        self._over = trio.Event()
 
     def active(self) -> tuple[str, ...]:
         """What is wrong now, in a few words each, fit for a terminal; the oldest first."""
@@ -56,13 +59,17 @@ class Alarm:
         self._alerts.ended(result, trio.current_time())
 
     async def run(self) -> None:
-        """Look again and again until cancelled; call :meth:`end` then."""
+        """Look again and again until :meth:`end`."""
         while True:
-            await trio.sleep(self._every_s)
+            with trio.move_on_after(self._every_s):
+                await self._over.wait()
+            if self._over.is_set():
+                return
             self._say(self._alerts.look(trio.current_time(), self._snapshot()))
 
     def end(self) -> None:
-        """The run is over."""
+        """The run is over: what goes wrong from now on is nothing to tell of."""
+        self._over.set()
         self._say(self._alerts.end(self._snapshot()))
 
     def _say(self, changes: Sequence[Change]) -> None:

@@ -1,7 +1,7 @@
 """When a run goes wrong: rules over the last minutes, each of which speaks once when it begins and once when it is over.
 
-Pure: time is an argument. What a rule needs to begin is more than what it needs to go on (hysteresis), and a share of few says nothing: a
-value that wanders about its threshold is one alert and not a flood.
+Pure: time is an argument. A rule that has begun goes on until its value was well below the threshold for a whole window (hysteresis), and a
+share of few says nothing: a value that wanders about its threshold is one alert and not a flood.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from headrace.log import prompts_heard
 from headrace.observe.window import Window
 from headrace.records import Kind, Status
 from headrace.text import clean
@@ -30,7 +31,7 @@ PACE = frozenset({Kind.RATE_LIMITED, Kind.SLOW_DOWN})
 FEWEST = 20
 """Prompts or calls of which a share begins to say something."""
 ENDS_AT = 0.8
-"""Part of its threshold below which a value has to fall for the alert to be over."""
+"""Part of its threshold below which a value has to stay for a whole window for the alert to be over."""
 _MINUTE_S = 60.0
 
 
@@ -82,6 +83,8 @@ class Alerts:
     def __init__(self, settings: AlertSettings, now: float) -> None:
         self._settings = settings
         self._failed, self._latency_s, self._refused = (Window(settings.window_s) for _ in range(3))
+        self._high_at = dict.fromkeys(RULES, now)
+        """When the value was last not well below the threshold, or unknown."""
         self._moved = now
         """When there was a result last, or nothing to do."""
         self._active: dict[tuple[str, str | None], Alert] = {}
@@ -139,10 +142,13 @@ class Alerts:
             (RATE_LIMITED, self._refused, "rate_limited_ratio", "{value:.0%} of {count:,} calls were refused (threshold {threshold:.0%})"),
         ):
             threshold, mean = settings.threshold(name), window.mean(now)
+            if not mean.count or mean.value >= ENDS_AT * threshold:
+                self._high_at[rule] = now
+            if not mean.count:
+                continue  # nothing at all in a whole window is no sign that it got better
             text = words.format(value=mean.value, count=mean.count, threshold=threshold)
-            begins = mean.count >= FEWEST and mean.value > threshold
-            # Nothing at all in a whole window is no sign that it got better.
-            lasts = not mean.count or mean.value > ENDS_AT * threshold
+            begins = mean.count >= FEWEST and mean.value >= threshold
+            lasts = now - self._high_at[rule] < settings.window_s
             yield _Finding(Alert(rule=rule, value=mean.value, threshold=threshold, text=text), begins, lasts)
 
     def _stalled(self, now: float, snapshot: Snapshot) -> _Finding:
@@ -163,5 +169,7 @@ def _states(snapshot: Snapshot, settings: AlertSettings) -> Iterator[_Finding]:
         yield _Finding(Alert(rule=BUDGET, value=share, threshold=settings.budget_share, text=text), reached, reached)
     for pool in snapshot.pools:
         benched = pool.state.startswith("benched")
-        text = clean(f"pool {pool.name} is {pool.state}")
+        # Behind the colon is what the API said, which may quote a prompt.
+        state = pool.state if prompts_heard() else pool.state.partition(":")[0]
+        text = clean(f"pool {pool.name} is {state}")
         yield _Finding(Alert(rule=BENCHED, subject=pool.name, value=float(benched), threshold=1.0, text=text), benched, benched)

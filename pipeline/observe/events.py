@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from headrace.log import heard, ids, log, prompts_heard
+from headrace.records import rounded
 from headrace.text import clean
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ class LogWatcher:
             strategy=None if result.strategy is None else result.strategy.value,
             of=None if match is None else match.of,
             kind=None if error is None else error.kind.value,
-            cost_usd=_rounded(result.cost_usd, 6),
-            saved_usd=_rounded(result.saved_usd, 6),
+            cost_usd=rounded(result.cost_usd, 6),
+            saved_usd=rounded(result.saved_usd, 6),
             attempts=result.attempts,
-            waited_s=_rounded(result.waited_s, 3),
+            waited_s=rounded(result.waited_s, 3),
             recalled=result.recalled,
             **words,
             **({} if error is None else _said(error)),
@@ -61,7 +62,3 @@ class LogWatcher:
 
 def _said(problem: Problem) -> dict[str, str]:
     return {"message": problem.message} if prompts_heard() else {}
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

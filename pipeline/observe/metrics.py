@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -93,7 +92,9 @@ class Metrics:
         self._cache = counter("cache_decisions", "Prompts by the tier of the cache that answered them; miss is paid for.", "tier")
         self._calls = counter("calls", "Calls that are over, by how: ok, or why there is no picture.", "pool", "key", "outcome")
         self._refused = counter("rate_limited_calls", "Calls that the API refused for their pace (429).", "pool", "key")
-        self._wait_s = histogram("call_wait_seconds", "Wait of a call for leave to start, by what it waited for longest.", WAIT_S, "cause")
+        self._wait_s = histogram(
+            "call_wait_seconds", "Wait of a call for leave to start, by what it waited for in the end.", WAIT_S, "cause"
+        )
         self._call_s = histogram("call_duration_seconds", "Duration of calls that brought pictures.", CALL_S, "model", "quality")
         for pool in snapshot().pools:
             for key in pool.keys:
@@ -156,15 +157,7 @@ class _Standing(Collector):
         if now.max_cost_usd is not None:
             yield _gauge("budget_usd", "US dollars that the job may cost.", [((), now.max_cost_usd)])
         yield _gauge("alerts_active", "Alerts that are on.", [((rule,), n) for rule, n in self._alerts().items()], "alert")
-        yield from _of_pools(list(_apart(now.pools)))
-
-
-def _apart(pools: Iterable[PoolStatistics]) -> Iterator[PoolStatistics]:
-    """The pools with names of their own: one of the alternative API may have that of one of the primary's."""
-    names: set[str] = set()
-    for pool in pools:
-        yield attrs.evolve(pool, name=f"{pool.name} (alternative)") if pool.name in names else pool
-        names.add(pool.name)
+        yield from _of_pools(now.pools)
 
 
 def _of_pools(pools: Sequence[PoolStatistics]) -> Iterator[Metric]:

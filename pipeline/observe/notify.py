@@ -109,7 +109,7 @@ class Notifier:
         self._waiting: deque[bytes] = deque()
         self._more = trio.Event()
         self._over = trio.Event()
-        # Nothing that ends the line ends what has to be told of it; the deadline that end() sets does.
+        # Nothing that ends the line ends what has to be told of it; the deadline that end() sets does, and give_up().
         self._scope = trio.CancelScope(shield=True)
 
     def put(self, change: Change) -> None:
@@ -121,35 +121,44 @@ class Notifier:
         self._more.set()
 
     async def run(self) -> None:
-        """Deliver until :meth:`end` was called and nothing is left, or its time is over; cancelling alone does not end it."""
+        """Deliver until :meth:`end` and nothing is left, or its time is over, or :meth:`give_up`; cancelling alone does not end it."""
         with self._scope:
             while self._waiting or not self._over.is_set():
                 if self._waiting:
-                    await self._deliver(self._waiting.popleft())
+                    await self._deliver(self._waiting[0])
+                    self._waiting.popleft()
                 else:
                     self._more = trio.Event()
                     await self._more.wait()
+        with trio.CancelScope(shield=True):
+            # Whoever gave up has put its last alerts in by then.
+            await self._over.wait()
+        if self._waiting:
+            log.warning("alert_not_delivered", to=self._way.name, because="the run was over first", alerts=len(self._waiting))
 
     def end(self) -> None:
         """Nothing more comes: what is left has a few seconds."""
         self._over.set()
         self._scope.deadline = trio.current_time() + AT_THE_END_S
         self._more.set()
+        if self._waiting and not self._scope.cancel_called:
+            log.warning("end_waits_for_alerts", to=self._way.name, alerts=len(self._waiting), at_most_s=AT_THE_END_S)
+
+    def give_up(self) -> None:
+        """Tell nothing more: whoever waits for the end wants it at once."""
+        self._scope.cancel()
 
     async def _deliver(self, body: bytes) -> None:
-        miss: Miss | None = Miss("the run was over before it was told", again=False)
-        attempts = 0
-        try:
-            for delay_s in (0.0, *DELAYS_S):
-                with trio.move_on_after(delay_s):
-                    await self._over.wait()
-                attempts += 1
-                miss = await self._attempt(body)
-                if miss is None or not miss.again:
-                    break
-        finally:
-            if miss is not None:
-                log.warning("alert_not_delivered", to=self._way.name, because=miss.why, attempts=attempts)
+        miss, attempts = None, 0
+        for delay_s in (0.0, *DELAYS_S):
+            with trio.move_on_after(delay_s):
+                await self._over.wait()
+            attempts += 1
+            miss = await self._attempt(body)
+            if miss is None or not miss.again:
+                break
+        if miss is not None:
+            log.warning("alert_not_delivered", to=self._way.name, because=miss.why, attempts=attempts)
 
     async def _attempt(self, body: bytes) -> Miss | None:
         with trio.move_on_after(ONE_S):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 AGAIN_S = 1.0
+LONGEST_S = 60.0
+"""Before what broke is tried again, at first and at most."""
 
 
 async def scraped(registry: CollectorRegistry, port: int, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
@@ -28,7 +30,7 @@ async def scraped(registry: CollectorRegistry, port: int, *, task_status: trio.T
     Raises:
         UsageError: the port cannot be used.
     """
-    listening = _listen(port)
+    listening = listen(port)
     port = listening.getsockname()[1]
     task_status.started(f"http://{HOST}:{port}/metrics")
     # A router answers what hypercorn asks of an app's lifespan, too.
@@ -42,11 +44,27 @@ async def scraped(registry: CollectorRegistry, port: int, *, task_status: trio.T
             await hypercorn.trio.serve(app, config, mode="asgi")
         except* Exception as group:  # noqa: BLE001 - whatever a caller made the server do, the run goes on
             log.warning("metrics_broke", because=repr(group.exceptions[0]))
-        await trio.sleep(AGAIN_S)
-        listening = _listen(port)
+        listening = await _listen_again(port)
 
 
-def _listen(port: int) -> socket.socket:
+async def _listen_again(port: int) -> socket.socket:
+    delay_s = AGAIN_S
+    while True:
+        await trio.sleep(delay_s)
+        try:
+            return listen(port)
+        except UsageError as error:
+            # At the start it is a mistake to be mended; now there is a run that goes on without its metrics.
+            log.warning("metrics_broke", because=str(error))
+            delay_s = min(2 * delay_s, LONGEST_S)
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that listens on the port; 0 takes a free one.
+
+    Raises:
+        UsageError: the port cannot be used.
+    """
     try:
         return socket.create_server((HOST, port))
     except OSError as error:

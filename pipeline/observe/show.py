@@ -7,6 +7,7 @@ import stat
 import sys
 import time
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import trio
@@ -30,7 +31,7 @@ LEAST_SHARE = 70
 CHUNK = 2**20
 
 Progress = Literal["auto", "always", "never"]
-_PLAIN = ("dumb", "unknown")
+_PLAIN = ("", "dumb", "unknown")
 
 
 class Show:
@@ -41,12 +42,15 @@ class Show:
             ``never`` is neither. A terminal that cannot move its cursor gets the events.
         source: the descriptor that prompts are read from; where it is a file its prompts are counted.
         writes_stdout: whether results go to stdout, which may be the same terminal.
+        count: counts the prompts where they are not lines.
     """
 
-    def __init__(self, progress: Progress, source: int, *, writes_stdout: bool) -> None:
+    def __init__(self, progress: Progress, source: int, *, writes_stdout: bool, count: Callable[[], int | None] | None = None) -> None:
         self._progress = progress
         self._source = source
-        self._begins = os.lseek(source, 0, os.SEEK_CUR) if _is_file(source) else None
+        if count is None and _is_file(source):
+            count = partial(prompts_behind, source, os.lseek(source, 0, os.SEEK_CUR))
+        self._counts = count
         self._on_stdout = writes_stdout and _is_terminal(1)
         self._total: int | None = None
         self._screen: Screen | None = None
@@ -106,8 +110,8 @@ class Show:
             await trio.sleep(max(EVERY_S, cost_s * LEAST_SHARE))
 
     async def _count(self) -> None:
-        if self._begins is not None:
-            self._total = await trio.to_thread.run_sync(prompts_behind, self._source, self._begins)
+        if self._counts is not None:
+            self._total = await trio.to_thread.run_sync(self._counts)
 
 
 def prompts_behind(handle: int, begins: int = 0) -> int | None:

@@ -14,6 +14,7 @@ import trio
 from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer, set_span_in_context
 
 from headrace.records import Kind, Problem, Prompt, Result
+from headrace.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from headrace.records import Call
 
 _NS = 1_000_000_000
+LONGEST = 200
+"""Characters of an attribute: prompts name models and sizes, and whoever wrote them anything."""
 _Name = tuple[int, str, str | None]
 """A prompt's place, id and words: lines beside each other have the same places; prompts that are the same in all may change their spans."""
 
@@ -113,4 +116,4 @@ def _fail(span: Span, problem: Problem | None) -> None:
 
 
 def _known(values: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: clean(value, LONGEST) if isinstance(value, str) else value for name, value in values.items() if value is not None}

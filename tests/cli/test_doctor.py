@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,19 @@ import pytest
 import trio
 import trio.testing
 
-from headrace.doctor.checkup import PATIENCE_S, _all, checkup
+from headrace.doctor.checkup import PATIENCE_S, _all, _in_time, _outside, checkup
 from headrace.doctor.disk import disk
 from headrace.doctor.finding import Finding, State
+from headrace.doctor.keys import Api
 from headrace.doctor.machine import clock, terminal
+from headrace.doctor.provider import _Answer, provider
 from headrace.doctor.wishes import limits, models
 from headrace.files import locked
 from headrace.journal.database import LOCK
 from headrace.models import catalogue
+from headrace.provider.forms import VENDOR_FORM
+from headrace.records import Kind, Problem
+from headrace.secret import Secret
 from headrace.settings import VENDOR_URL, Settings
 
 if TYPE_CHECKING:
@@ -224,10 +230,71 @@ def test_a_check_that_hangs_keeps_no_other_waiting() -> None:
     async def answers() -> list[Finding]:
         return [fine]
 
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    hung, other = trio.run(_all, {"provider": hangs, "disk": answers}, clock=clock)
-    assert (hung.check, hung.state, hung.message) == ("provider", State.FAILED, f"no answer within {PATIENCE_S:g} s")
+    hung, other = virtually(_all, _in_time({"encoder": hangs, "disk": answers}))
+    assert (hung.check, hung.state, hung.message) == ("encoder", State.FAILED, f"no answer within {PATIENCE_S:g} s")
     assert other is fine
+
+
+def virtually(function: Callable[..., Any], *arguments: Any) -> Any:
+    return trio.run(function, *arguments, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_an_api_that_hangs_hides_neither_keys_nor_clock_nor_model_nor_the_other_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def asked(api: Api, _: object) -> tuple[list[Finding], float | None]:
+        if api.model != "other":
+            await trio.sleep_forever()
+        return [Finding("provider", State.OK, "answers")], 0.0
+
+    monkeypatch.setattr("headrace.doctor.checkup.provider", asked)
+    tables = {"base_url": "https://other.example.com/v1", "model": "other", "key": [{"name": "b", "env": "B"}]}
+    settings = Settings.from_dict({"key": [{"name": "a", "env": "A"}], "fallback": {"alternative": tables}})
+    findings = virtually(_outside, settings, {"A": "k" * 20, "B": "k" * 20}, lambda: datetime(2026, 12, 1, tzinfo=UTC))
+    assert [(finding.check, finding.state) for finding in findings] == [
+        *(("key", State.OK), ("key", State.OK), ("provider", State.FAILED), ("provider", State.OK), ("clock", State.OK)),
+        *(("model", State.OK), ("model", State.WARNING)),
+    ]
+
+
+@pytest.mark.parametrize(("answer_s", "problem", "most"), [(0.0, "timeout", 33), (4.0, None, 97), (0.0, None, 200)])
+def test_an_api_that_lets_keys_wait_is_not_asked_with_all_of_them(
+    monkeypatch: pytest.MonkeyPatch, answer_s: float, problem: str | None, most: int
+) -> None:
+    asked: list[str] = []
+
+    async def ask(_: Api, name: str, *__: object) -> _Answer:
+        asked.append(name)
+        await trio.sleep(answer_s)
+        if problem is None or name == "key-0":
+            return _Answer(key=name, problem=None)
+        return _Answer(key=name, problem=Problem(kind=Kind.TIMEOUT, message="no answer within 5 s"))
+
+    monkeypatch.setattr("headrace.doctor.provider._ask", ask)
+    secrets = {f"key-{number}": Secret("k" * 20) for number in range(200)}
+    findings, _ = virtually(provider, Api(url=VENDOR_URL, model="m", secrets=secrets, form=VENDOR_FORM), lambda: datetime.now(UTC))
+    assert len(asked) == most
+    good = 1 if problem else most
+    assert findings[0].message == f"{VENDOR_URL} answers and takes {good} of {most} keys"
+    told = [finding.message for finding in findings if "were not asked" in finding.message]
+    assert told == ([] if most == 200 else [f"{200 - most} more keys were not asked: an answer took too long or never came"])
+
+
+def test_an_alert_command_that_is_not_there_and_a_port_that_is_taken_are_found_before_a_run(headrace: Headrace, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "headrace.toml").write_text(f"[alerts]\ncommand = ['/no/such/program']\n[run]\nmetrics_port = {port}\n")
+        ended = headrace("doctor", "--json")
+    assert ended.returncode == 1
+    checks = found(ended)
+    assert states(checks["alerts"]) == states(checks["metrics"]) == ["failed"]
+    assert "give its path" in checks["alerts"][0]["next"]
+    assert f"port {port} cannot be used: Address already in use" in checks["metrics"][0]["message"]
+    (tmp_path / "headrace.toml").write_text(
+        "[alerts]\ncommand = ['true']\nwebhook = 'https://canary.example.com/x'\n[run]\nmetrics_port = 0\n"
+    )
+    ended = headrace("doctor", "--json")
+    checks = found(ended)
+    assert states(checks["alerts"]) == states(checks["metrics"]) == ["ok"]
+    assert "canary" not in ended.stdout
 
 
 def test_a_folder_in_which_a_run_is_at_work_is_a_warning(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,7 +33,8 @@ def ran(headrace: Headrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return headrace
 
 
-def test_the_way_of_a_prompt_is_told_in_eighty_columns(ran: Headrace) -> None:
+def test_the_way_of_a_prompt_is_told_in_eighty_columns(ran: Headrace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
     told = ran("trace", "1").stdout
     assert [line[:8].strip() for line in told.splitlines() if line[:8].strip()] == [
         "id",
@@ -55,13 +58,38 @@ def test_the_way_of_a_prompt_is_told_in_eighty_columns(ran: Headrace) -> None:
     assert "runs 2 cache" in told
 
 
-def test_foreign_words_are_cleaned_and_no_markup(ran: Headrace) -> None:
+def test_foreign_words_are_cleaned_and_no_markup(ran: Headrace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     told = ran("trace", "[red]\x1b[31mx").stdout
     assert "[red] [31mx" in told
     assert "[bold]wide" in told
     assert "\x1b" not in told
     assert "\u202e" not in told
     assert all(len(line) + line.count("\u5bbd") <= 80 for line in told.splitlines())
+
+
+def test_what_goes_into_a_file_is_not_broken_into_lines(ran: Headrace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    told = ran("trace", "1").stdout.splitlines()
+    assert [line for line in told if line.startswith("        images/") and line.endswith(".png")]
+    assert not [line for line in told if line != line.rstrip()]
+
+
+def test_what_is_not_known_is_said_to_be_so(ran: Headrace) -> None:
+    with closing(sqlite3.connect("headrace-out/journal.sqlite")) as db:
+        db.execute("update attempt set waited_s = null, waited_for = null, outcome = 'we\x1bird'")
+        db.execute("insert into item (identity, line, name) select x'00', 1, '1' from item, item as twice")
+        db.commit()
+    told = ran("trace", "1").stdout
+    assert "\n\n16 more of this id, all of them earlier; --json has all\n" in told
+    assert told.count("id      1\n") == 10
+    assert len(json.loads(ran("trace", "1", "--json").stdout)["prompts"]) == 26
+    with closing(sqlite3.connect("headrace-out/journal.sqlite")) as db:
+        db.execute("delete from item where line = 1 and identity = x'00'")
+        db.commit()
+    told = ran("trace", "1").stdout
+    assert "call 1  not known whether it waited, pool default" in told
+    assert "we ird after" in told
 
 
 def test_machines_get_one_object(ran: Headrace) -> None:

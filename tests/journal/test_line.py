@@ -18,7 +18,7 @@ from headrace.journal.line import journal_line
 from headrace.journal.status import status
 from headrace.journal.stored import restored, stored
 from headrace.offload import inline
-from headrace.records import CacheMode, Kind, Match, Picture, Problem, Prompt, Request, Result, Status, Strategy, Usage
+from headrace.records import CacheMode, Kind, Match, Picture, Problem, Prompt, Request, Result, Status, Strategy, Upload, Usage
 from headrace.results import unreadable
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ URL = "https://api.example.com/v1"
 TEXT = st.text(max_size=9)
 COUNT = st.integers(0, 10**9)
 REQUEST = Request(prompt="a fox", model="m", size="32x16", quality="low")
+UPLOAD = Upload(sha256="a", format="png", width=8, height=8, length=9)
 
 
 def prompt(seq: int, text: str = "a fox", name: str | None = None, **more: Any) -> Prompt:
@@ -101,6 +102,9 @@ def test_a_prompt_is_known_by_what_it_asks_for_and_by_the_id_that_it_was_given_a
         prompt(0, namespace="b"),
         attrs.evolve(prompt(0), request=attrs.evolve(REQUEST, quality="high")),
         attrs.evolve(prompt(0), request=attrs.evolve(REQUEST, n=2)),
+        attrs.evolve(prompt(0), request=attrs.evolve(REQUEST, images=(UPLOAD,))),
+        attrs.evolve(prompt(0), request=attrs.evolve(REQUEST, images=(attrs.evolve(UPLOAD, sha256="b"),))),
+        attrs.evolve(prompt(0), request=attrs.evolve(REQUEST, images=(UPLOAD,), mask=UPLOAD)),
         unreadable(0, None, "a fox", Problem(kind=Kind.BAD_LINE, message="line 1: why")),
     ]
     identities = [identity_of(record, URL) for record in others] + [identity_of(prompt(0), "https://other.example.com/v1")]

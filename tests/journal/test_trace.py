@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import trio
 from headrace.assembly import open_race
 from headrace.errors import UsageError
 from headrace.journal.database import FILE, alone
+from headrace.journal.status import status
 from headrace.journal.trace import trace
 from headrace.offload import inline
 from headrace.owners import simulated_owners, simulated_pools
@@ -54,6 +56,12 @@ def went(tmp_path: Path, run: Run) -> Callable[..., Path]:
         return out
 
     return going
+
+
+def spoilt(folder: Path, statement: str) -> None:
+    with closing(sqlite3.connect(folder / FILE)) as db:
+        db.execute(statement)
+        db.commit()
 
 
 def prompt_of(folder: Path, name: str) -> dict[str, Any]:
@@ -135,15 +143,99 @@ def test_an_unknown_id_is_told_with_the_nearest_ones(went: Callable[..., Path], 
     assert str(raised.value).isprintable()
 
 
-def test_what_is_no_journal_or_an_old_one_or_damaged_is_one_line(went: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no journal; name the --out-dir of a run"):
-        trace(tmp_path, "0")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "update item set read_at = 1e300, ended_at = -1e20",
+        "update attempt set sent_at = 9e999, ended_at = 1e308, waited_s = 9e999, cost_usd = -9e999",
+        "update run set started_at = 9e99",
+        """update item set result = '{"status": "ok", "match": "x"}'""",
+        """update item set result = '{"status": "ok", "strategy": [1]}'""",
+        """update item set result = '{"status": "ok", "cost_usd": "x"}'""",
+        """update item set result = '{"status": "ok", "cost_usd": NaN}'""",
+        """update item set result = '{"status": "ok", "attempts": 1e999}'""",
+        "update item set prompt = cast(x'ff41' as text)",
+    ],
+)
+def test_what_is_damaged_is_unknown_and_the_rest_is_told(went: Callable[..., Path], spoil: str) -> None:
     folder = went(["a fox"])
+    spoilt(folder, spoil)
+    way = trace(folder, "0")
+    json.dumps(way, allow_nan=False)
+    assert (way["prompts"][0]["status"], way["prompts"][0]["calls"][0]["outcome"]) == ("ok", "paid")
+    json.dumps(status(folder), allow_nan=False)
+
+
+def test_of_an_id_that_many_prompts_have_the_newest_are_told_and_all_are_counted(went: Callable[..., Path]) -> None:
+    folder = went([{"prompt": f"a fox {number}", "id": "fox"} for number in range(5)])
+    way = trace(folder, "fox", newest=2)
+    assert (way["count"], [prompt["prompt"] for prompt in way["prompts"]]) == (5, ["a fox 3", "a fox 4"])
+    assert len(trace(folder, "fox")["prompts"]) == 5
+
+
+@pytest.mark.parametrize("asked", ["hero-banner-17-x", "xero-banner-17-n", "hero-bXnner-17-n"])
+def test_the_nearest_id_is_found_among_thousands_that_are_as_long(went: Callable[..., Path], asked: str) -> None:
+    folder = went([{"prompt": "a fox", "id": "hero-banner-17-n"}])
     with closing(sqlite3.connect(folder / FILE)) as db:
-        db.execute("update item set read_at = 1e300")
+        others = (f"update-{number:09}" for number in range(3_000))
+        db.executemany("insert into item (number, identity, line, name) values (null, x'00', 1, ?)", [(name,) for name in others])
+        db.execute("update item set number = 1000000 where name = 'hero-banner-17-n'")
         db.commit()
-        with pytest.raises(UsageError, match="cannot be read"):
-            trace(folder, "0")
-        db.execute("pragma user_version = 1")
-        with pytest.raises(UsageError, match="of an earlier headrace; it is brought up to date by the next run there"):
-            trace(folder, "0")
+    with pytest.raises(UsageError, match=r"the nearest are hero-banner-17-n$"):
+        trace(folder, asked)
+
+
+def test_a_very_long_id_is_cut_in_the_complaint(went: Callable[..., Path]) -> None:
+    folder = went([{"prompt": "a fox", "id": "9" * 10_000}])
+    for asked in ("x" * 10_000, "1"):
+        with pytest.raises(UsageError) as raised:
+            trace(folder, asked)
+        assert len(str(raised.value)) < 400
+
+
+def no_database(folder: Path) -> None:
+    (folder / FILE).write_bytes(b"these are my notes" * 100)
+
+
+def someone_elses(folder: Path) -> None:
+    (folder / FILE).unlink()
+    spoilt(folder, "create table mine (x)")
+
+
+def empty(folder: Path) -> None:
+    (folder / FILE).write_bytes(b"")
+
+
+def no_file(folder: Path) -> None:
+    (folder / FILE).unlink()
+
+
+def earlier(folder: Path) -> None:
+    spoilt(folder, "pragma user_version = 1")
+
+
+def later(folder: Path) -> None:
+    spoilt(folder, "pragma user_version = 3")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (no_file, "holds no journal; name the --out-dir of a run"),
+        (empty, "holds no journal; name the --out-dir of a run"),
+        (someone_elses, "is no journal; name the --out-dir of a run"),
+        (no_database, "cannot be read: file is not a database"),
+        (earlier, "is of an earlier headrace; it is brought up to date by the next run there"),
+        (later, "is of a later headrace; look at it with that one"),
+    ],
+)
+def test_a_journal_that_cannot_be_looked_at_is_one_line(went: Callable[..., Path], make: Callable[[Path], None], said: str) -> None:
+    folder = went(["a fox"])
+    make(folder)
+    with pytest.raises(UsageError, match=said):
+        trace(folder, "0")
+    if make is earlier:
+        assert status(folder)["ok"] == 1
+    else:
+        with pytest.raises(UsageError, match=said):
+            status(folder)

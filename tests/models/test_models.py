@@ -128,6 +128,17 @@ def test_the_nearest_quality_is_one_that_the_model_has(name: str, quality: str) 
         assert nearest == quality
 
 
+@pytest.mark.parametrize(("quality", "nearest"), [("hihg", "high"), ("meduim", "medium"), ("xhihg", "high"), ("HD", "low"), ("hd", "high")])
+def test_the_nearest_quality_is_the_one_that_was_meant(quality: str, nearest: str) -> None:
+    assert catalogue().model("gpt-image-2").nearest_quality(quality) == nearest
+
+
+@pytest.mark.parametrize(("size", "nearest"), [("1024x1024x", "1024x1024"), ("1536x1024 ", "1536x1024"), ("1024*1536", "1024x1536")])
+def test_the_nearest_size_of_what_is_none_goes_by_its_letters(size: str, nearest: str) -> None:
+    for name in ("gpt-image-1", "gpt-image-2"):
+        assert catalogue().model(name).nearest_size(size) == nearest
+
+
 @pytest.mark.parametrize("name", NAMES)
 @given(size=near_sizes | st.just(AUTO))
 def test_the_smallest_size_keeps_the_shape_is_accepted_and_costs_no_more(name: str, size: str) -> None:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from headrace.admission.retry import RetryPolicy
 from headrace.assembly import open_race
 from headrace.errors import StoppedError
+from headrace.observe.alarm import Alarm
+from headrace.observe.watcher import Snapshot
 from headrace.offload import inline
+from headrace.records import Result, Status
 from headrace.settings import AlertSettings, CacheSettings, FallbackSettings, PoolSettings, RunSettings, Settings
 from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app, serve
 
@@ -93,8 +96,62 @@ def test_a_pool_that_is_benched_ends_the_run_and_is_told_of(tmp_path: Path, capl
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
+def test_what_a_pool_is_benched_for_is_in_no_event_unless_words_are_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        run = Run(tmp_path / str(len(caplog.records)))
+        run.world.bench("studio", "insufficient_quota")
+        async with run.open(offload=inline) as race:
+            await results_of(race, ["a fox"])
+
+    on(virtual(), main)
+    told: list[Any] = [record.msg for record in caplog.records]
+    assert [event["state"] for event in told if event["event"] == "pool_changed"] == ["benched"]
+    assert "exceeded your current quota" not in caplog.text
+    caplog.set_level("INFO", "headrace.prompts")
+    on(virtual(), main)
+    assert caplog.text.count("exceeded your current quota") >= 2
+
+
+EMPTY = Snapshot(pools=(), depths={}, in_flight=0, max_in_flight=1, spent_usd=0.0, max_cost_usd=None)
+
+
+def test_behind_the_end_of_the_run_nothing_begins() -> None:
+    told: list[Any] = []
+
+    async def main() -> None:
+        alarm = Alarm(AlertSettings(), lambda: EMPTY, [told.append])
+        async with trio.open_nursery() as services:
+            services.start_soon(alarm.run)
+            await wait_all_tasks_blocked()
+            for n in range(20):
+                alarm.ended(Result(seq=n, id=str(n), prompt=None, status=Status.FAILED))
+            alarm.end()
+            await trio.sleep(MINUTE_S)
+
+    on(virtual(), main)
+    assert told == []
+
+
+def test_a_short_window_is_no_reason_to_look_all_the_time() -> None:
+    looks: list[float] = []
+
+    def snapshot() -> Snapshot:
+        looks.append(trio.current_time())
+        return EMPTY
+
+    async def main() -> None:
+        alarm = Alarm(AlertSettings(window_s=1), snapshot)
+        async with trio.open_nursery() as services:
+            services.start_soon(alarm.run)
+            await trio.sleep(10.5)
+            services.cancel_scope.cancel()
+
+    on(virtual(), main)
+    assert len(looks) == 10
+
+
 def test_calls_that_are_refused_for_their_pace_are_told_of_until_they_are_few(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run = Run(tmp_path)
+    run = Run(tmp_path, window_s=60)
 
     async def prompts() -> AsyncIterator[str]:
         for n in range(60):
@@ -160,7 +217,8 @@ class Hook:
         await send({"type": "http.response.body", "body": b""})
 
 
-def test_a_webhook_is_told_once_when_it_begins_and_once_when_it_is_over(tmp_path: Path) -> None:
+def test_a_webhook_is_told_once_when_it_begins_and_once_when_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.observe.alarm.LEAST_S", 0.02)
     hook = Hook()
 
     async def prompts() -> AsyncIterator[str]:
@@ -173,7 +231,7 @@ def test_a_webhook_is_told_once_when_it_begins_and_once_when_it_is_over(tmp_path
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve, hook, "127.0.0.1", 0)
-            run = Run(tmp_path, 0.01, window_s=2, webhook=f"http://127.0.0.1:{port}/alerts")
+            run = Run(tmp_path, 0.01, window_s=1, webhook=f"http://127.0.0.1:{port}/alerts")
             async with run.open() as race:
                 at_once(race)
                 statuses = await results_of(race, prompts())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,8 @@ def test_prompts_that_fail_are_told_of_once_and_once_more_when_it_is_over() -> N
         seen += [(now, *each) for each in told(alerts.look(now, standing(in_flight=1)))]
     assert [each[1:] for each in seen] == [("error_rate", "on"), ("error_rate", "off")]
     assert seen[0][0] == FEWEST - 1
-    # 25 of the first 300 failed; when the first of them are forgotten it is less than 0.8 x 10 %.
-    assert seen[1][0] == 300
+    # 25 of the first 300 failed; when the first of them are forgotten it is less than 0.8 x 10 %, and stays there for a window.
+    assert seen[1][0] == 300 + 299
 
 
 def test_few_prompts_say_nothing() -> None:
@@ -101,6 +102,32 @@ def test_a_value_that_wanders_about_its_threshold_is_one_alert() -> None:
             alerts.ended(result(Status.FAILED if n < refused else Status.OK), now)
         seen += told(alerts.look(now, standing(in_flight=1)))
     assert seen == [("error_rate", "on")]
+
+
+@pytest.mark.parametrize("a_minute", [12, 60])
+def test_a_steady_rate_near_the_threshold_is_no_flood_at_the_pace_of_small_tiers(a_minute: int) -> None:
+    alerts, seen, chance = Alerts(AlertSettings(), 0.0), [], random.Random(1)
+    for n in range(6 * 60 * a_minute):
+        now = n * 60.0 / a_minute
+        alerts.ended(result(Status.OK if chance.random() >= 0.1 else Status.FAILED), now)
+        if int(now) % 5 == 0:
+            seen += told(alerts.look(now, standing(in_flight=1)))
+    assert 1 <= len(seen) < 20
+
+
+@pytest.mark.parametrize("rule", ["error_rate", "rate_limited_ratio"])
+def test_a_threshold_of_all_is_reached_by_all(rule: str) -> None:
+    alerts = Alerts(AlertSettings(**{rule: 1.0}), 0.0)  # type: ignore[arg-type]  # a threshold
+    for _ in range(FEWEST):
+        alerts.ended(result(Status.FAILED), 1.0)
+        alerts.called(call(Kind.RATE_LIMITED), 1.0)
+    assert (rule, "on") in told(alerts.look(1.0, standing()))
+
+
+@pytest.mark.parametrize("name", ["error_rate", "rate_limited_ratio", "budget_share"])
+def test_a_threshold_that_is_always_reached_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"alerts: {name} is 0.*from 0\.001 to 1"):
+        Settings.from_dict({"alerts": {name: 0}})
 
 
 @pytest.mark.parametrize(("preset", "rules"), [("default", []), ("article", ["mean_latency"])])
@@ -135,8 +162,11 @@ def test_a_window_without_anything_is_no_sign_that_it_got_better() -> None:
         alerts.ended(result(Status.FAILED), 0.0)
     assert told(alerts.look(0.0, standing(in_flight=1))) == [("error_rate", "on")]
     assert told(alerts.look(120.0, standing(in_flight=1))) == []
-    alerts.ended(result(), 121.0)
-    assert told(alerts.look(121.0, standing(in_flight=1))) == [("error_rate", "off")]
+    assert [alert.text for alert in alerts.active] == ["100% of 20 prompts failed (threshold 10%)"]
+    for now in range(121, 180):
+        alerts.ended(result(), now)
+        assert told(alerts.look(now, standing(in_flight=1))) == []
+    assert told(alerts.look(180.0, standing(in_flight=1))) == [("error_rate", "off")]
 
 
 def test_the_budget_is_told_of_at_four_fifths() -> None:
@@ -149,11 +179,17 @@ def test_the_budget_is_told_of_at_four_fifths() -> None:
     assert Alerts(AlertSettings(), 0.0).look(1.0, standing(spent=0.0, most=0.0)) == []
 
 
+@pytest.mark.parametrize(("level", "text"), [("CRITICAL", "pool a is benched"), ("INFO", "pool a is benched: no [2J money for a fox")])
+def test_the_apis_words_about_a_pool_are_for_who_asked_for_words(level: str, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(level, "headrace.prompts")
+    (change,) = Alerts(AlertSettings(), 0.0).look(1.0, standing(pool("a", "benched: no\x1b[2J money for a fox")))
+    assert change.alert.text == text
+
+
 def test_each_pool_that_is_benched_is_an_alert_of_its_own() -> None:
     alerts = Alerts(AlertSettings(), 0.0)
-    gone, ready = pool("a", "benched: no\x1b[2J money"), pool("b")
-    (change,) = alerts.look(1.0, standing(gone, ready))
-    assert (change.alert.subject, change.alert.text) == ("a", "pool a is benched: no [2J money")
+    gone, ready = pool("a", "benched: no money"), pool("b")
+    assert [change.alert.subject for change in alerts.look(1.0, standing(gone, ready))] == ["a"]
     assert [change.alert.subject for change in alerts.look(2.0, standing(gone, pool("b", "benched: its key")))] == ["b"]
     assert [alert.subject for alert in alerts.active] == ["a", "b"]
     # The first turned out to be of one organisation with the second, which works again.

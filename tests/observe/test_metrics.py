@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import trio
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as metrics
+from trio.testing import MockClock
 
 import headrace
-from headrace.admission.books import PoolStatistics
 from headrace.assembly import open_race
 from headrace.errors import UsageError
-from headrace.models import Limits
 from headrace.observe.metrics import OTHER, Metrics
+from headrace.observe.scrape import scraped
 from headrace.observe.watcher import Snapshot
 from headrace.records import Call, Prompt, Request
 from headrace.settings import CacheSettings, FallbackSettings, PoolSettings, RunSettings, Settings
@@ -28,6 +28,8 @@ from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from hypercorn.config import Config
 
     from headrace.race import Race
 
@@ -147,25 +149,6 @@ def test_names_units_and_help_are_what_prometheus_expects(text: str) -> None:
             assert all(sample.name.endswith("_total") for sample in family.samples)
 
 
-def test_pools_of_two_apis_that_have_one_name_are_two_series() -> None:
-    pool = PoolStatistics(
-        name="studio",
-        limits=Limits(),
-        keys=(),
-        admitted={},
-        in_flight=3,
-        busy_s=0,
-        calls=3,
-        refused=0,
-        first_at=0,
-        last_at=0,
-        state="ready",
-    )
-    snapshot = Snapshot(pools=(pool, pool), depths={}, in_flight=0, max_in_flight=1, spent_usd=0.0, max_cost_usd=None)
-    found = values(generate_latest(Metrics(lambda: snapshot, dict, (), cached=False).registry).decode())
-    assert {name[1] for name in found if name[0] == "headrace_calls_in_flight"} == {"studio", "studio (alternative)"}
-
-
 def promtool(*arguments: str, text: str = "") -> str:
     """What Prometheus' own tool says, where it is installed (Debian's package prometheus has it)."""
     tool = shutil.which("promtool")
@@ -245,6 +228,41 @@ def test_whatever_comes_in_at_the_door_the_run_goes_on(tmp_path: Path) -> None:
             assert values(await scrape(race))["headrace_prompts_total", "ok", "primary"] == 1
 
     run(main)
+
+
+def test_a_server_that_breaks_and_whose_port_is_taken_meanwhile_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ports: list[int] = []
+
+    async def main() -> None:
+        back = trio.Event()
+
+        async def breaks(config: Config, **_: object) -> None:
+            listening = socket.socket(fileno=int(config.bind[0].removeprefix("fd://")))
+            port = listening.getsockname()[1]
+            listening.close()
+            if ports:
+                back.set()
+                await trio.sleep_forever()
+            ports.append(port)
+            nursery.start_soon(take, port)
+            await trio.sleep(0.1)
+            raise OSError
+
+        async def take(port: int) -> None:
+            with socket.create_server(("127.0.0.1", port)):
+                await trio.sleep(5)
+
+        monkeypatch.setattr("hypercorn.trio.serve", lambda _, config, **options: breaks(config, **options))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(scraped, CollectorRegistry(), 0)
+            await back.wait()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert "OSError()" in caplog.text
+    assert f"metrics port {ports[0]} cannot be used" in caplog.text
 
 
 def test_a_port_that_is_taken_is_said_at_the_start(tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ async def working(notifier: Notifier) -> AsyncIterator[None]:
         notifier.end()
 
 
+def events(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+
+
 DOWN = Miss("ConnectError", again=True)
 
 
@@ -128,7 +132,24 @@ def test_at_the_end_there_are_a_few_seconds_for_what_is_left(caplog: pytest.LogC
         assert [state for _, state in friend.told] == ["on", "off", "on"]
 
     run(main, virtual=True)
-    assert [record.msg["because"] for record in caplog.records] == ["the run was over before it was told"]  # type: ignore[index]
+    waits, lost = events(caplog)
+    assert (waits["event"], waits["alerts"], waits["at_most_s"]) == ("end_waits_for_alerts", 4, AT_THE_END_S)
+    assert (lost["event"], lost["because"], lost["alerts"]) == ("alert_not_delivered", "the run was over first", 2)
+
+
+def test_who_gives_up_waits_for_nothing_and_hears_of_what_was_lost(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        began, friend = trio.current_time(), Friend(takes_s=1e5)
+        async with working(notifier := Notifier(friend)):
+            notifier.put(change())
+            await trio.sleep(1)
+            notifier.give_up()
+            await trio.sleep(1)
+            notifier.put(change(on=False))
+        assert trio.current_time() - began == 2
+
+    run(main, virtual=True)
+    assert [(event["event"], event["alerts"]) for event in events(caplog)] == [("alert_not_delivered", 2)]
 
 
 def test_who_is_waited_for_is_tried_again_at_once_when_the_run_ends() -> None:

@@ -79,7 +79,7 @@ def test_without_a_terminal_an_event_tells_every_ten_seconds_whatever_the_level_
     assert events[-1]["alerts"] == ["error rate 12% is above 10%"]
 
 
-@pytest.mark.parametrize("term", ["dumb", "unknown"])
+@pytest.mark.parametrize("term", ["dumb", "unknown", ""])
 def test_a_terminal_that_cannot_move_its_cursor_gets_the_events(
     prompts: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, term: str
 ) -> None:

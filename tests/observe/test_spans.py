@@ -13,7 +13,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from trio.testing import MockClock
 
 from headrace.assembly import open_race
+from headrace.observe.spans import LONGEST, Spans
 from headrace.offload import inline
+from headrace.records import Call, Prompt, Request, Result, Status
 from headrace.settings import CacheSettings, FallbackSettings, PoolSettings, RunSettings, Settings
 from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app
 
@@ -140,6 +142,28 @@ def test_lines_beside_each_other_have_spans_of_their_own_and_cancelled_prompts_e
     assert [
         dict(span.attributes or {})["error.type"] for span in spans if not span.status.is_ok and span.status.status_code is StatusCode.ERROR
     ] == ["interrupted"]
+
+
+def test_attributes_are_bounded_whatever_prompts_say(exporter: InMemorySpanExporter) -> None:
+    async def main() -> None:
+        spans, request = Spans(), Request(prompt="a fox", model="m" * 10_000, size="1024x1024", quality="low")
+        spans.called(
+            Call(
+                prompt=Prompt(seq=0, id="0", request=request),
+                request=request,
+                pool="studio",
+                key="a",
+                waited_s=0.0,
+                waited_for=None,
+                started=0.0,
+                ended=1.0,
+            )
+        )
+        spans.ended(Result(seq=0, id="i" * 10_000, prompt="a fox", status=Status.OK, model="m" * 10_000))
+
+    run(main)
+    texts = [value for span in exporter.get_finished_spans() for value in (span.attributes or {}).values() if isinstance(value, str)]
+    assert sorted(map(len, texts))[-3:] == [LONGEST] * 3
 
 
 def test_where_opentelemetry_is_not_installed_nothing_is_different(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
