@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import io
 import json
 import sys
 from functools import partial
@@ -18,6 +19,7 @@ import openai
 import trio
 import yaml  # the check group has no stubs
 from jsonschema import Draft202012Validator  # the check group has no stubs
+from PIL import Image
 
 from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app, serve
 
@@ -150,13 +152,48 @@ def _accounts(client: openai.OpenAI) -> Iterator[Row]:
     yield "models", "True", str("gpt-image-2" in [model.id for model in client.models.list()])
 
 
+def _edits(client: openai.OpenAI | openai.AzureOpenAI, name: str) -> Iterator[Row]:
+    first, second = _png("red"), _png("blue")
+    for what, given in (("one picture", first), ("two pictures", [first, second])):
+        answer = client.images.edit(image=given, mask=_png((0, 0, 0, 0)), prompt="a red fox", model="gpt-image-2", quality="low")
+        yield f"{name}: edit of {what}", "64 image tokens each", f"{_image_tokens(answer) // (1 + (given is not first))} image tokens each"
+    wrong = partial(client.images.edit, image=("a.png", b"no picture"), prompt="a red fox", model="gpt-image-2")
+    yield f"{name}: edit of no picture", "BadRequestError", _named(wrong)
+
+
+def _image_tokens(answer: Any) -> int:
+    return int(answer.usage.input_tokens_details.image_tokens)
+
+
+def _png(colour: str | tuple[int, ...]) -> tuple[str, bytes]:
+    file = io.BytesIO()
+    Image.new("RGBA", (128, 128), colour).save(file, "png")
+    return "a.png", file.getvalue()
+
+
+def _azure(client: openai.AzureOpenAI) -> Iterator[Row]:
+    generate = partial(client.images.generate, model="gpt-image-2", quality="low")
+    yield "azure: a deployment", "ok", _named(partial(generate, prompt="a red fox"))
+    yield "azure: no such deployment", "NotFoundError", _named(partial(client.images.generate, model="nobody", prompt="a red fox"))
+    yield "azure: its filter", "BadRequestError", _named(partial(generate, prompt="[[fault:content_policy_violation]]"))
+    yield "azure: a call too many", "RateLimitError", _named(partial(generate, prompt="[[fault:rate_limited]]"))
+    wrong = client.with_options(api_key="sk-wrong-0123456789")
+    yield "azure: a wrong key", "AuthenticationError", _named(partial(wrong.images.generate, model="gpt-image-2", prompt="a red fox"))
+    yield "azure: models", "True", str("gpt-image-2" in [model.id for model in client.models.list()])
+
+
 def _check(port: int, spec: Spec) -> list[Row]:
-    with openai.OpenAI(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1", max_retries=0) as client:
+    root = f"http://127.0.0.1:{port}"
+    with openai.AzureOpenAI(api_key=KEY, azure_endpoint=root, api_version="2025-04-01-preview", max_retries=0) as client:
+        azure = [*_azure(client), *_edits(client, "azure")]
+    with openai.OpenAI(api_key=KEY, base_url=f"{root}/v1", max_retries=0) as client:
         return [
             *_good_answers(client, spec),
             *_errors(client, spec),
             *_parameters(client, spec),
             *_accounts(client),
+            *_edits(client, "openai"),
+            *azure,
         ]
 
 

@@ -46,8 +46,6 @@ OK = 200
 SMALL_BODY = 2**17
 """Bytes of an answer that is decoded and filed where it is: that takes less than a millisecond, and a thread that fights for the
 interpreter with the event loop costs four times as much (``benchmarks/throughput.py``)."""
-_WAIT_S = 0.001
-"""What is shorter is no wait for the log, whatever the pool was doing."""
 LATE_S = 4.0
 LATE_TIMES = 3
 """A call that waited longer for its intent to be on the disk takes admission again, so many times: a disk may always be that slow."""
@@ -144,7 +142,7 @@ class Api:
         started = trio.current_time()
         request_id = None if intent is None else intent.request_id
         if heard(logging.DEBUG):
-            waited = {"waited_s": round(permit.waited_s, 3), "waited_for": permit.waited_for if permit.waited_s >= _WAIT_S else None}
+            waited = {"waited_s": round(permit.waited_s, 3), "waited_for": permit.waited_for}
             log.debug("call_sent", **ids(estimated.prompt), pool=permit.pool.name, key=permit.key, request_id=request_id, **waited)
         try:
             with self.memory.lease() as lease:
@@ -156,7 +154,8 @@ class Api:
                     outcome = reply
                 else:
                     told = told_of(reply)
-                    outcome = await self._save(reply, estimated.request) if reply.status == OK else problem_of(reply)
+                    edit = bool(estimated.request.images)
+                    outcome = await self._save(reply, estimated.request) if reply.status == OK else problem_of(reply, edit=edit)
         except BaseException:
             # The call may have been counted and paid: its charge stays, and in the journal it is in doubt.
             interrupted = Problem(kind=Kind.INTERRUPTED, message="cancelled during the call")
@@ -230,7 +229,7 @@ def _cost(estimated: Estimated) -> Cost:
 
 def _answer(estimated: Estimated, strategy: Strategy, trail: Trail, saved: Saved) -> Answer:
     model, usage = catalogue().model(estimated.request.model), saved.usage
-    cost = estimated.cost_usd if usage is None else model.cost_usd(usage.input_tokens, usage.output_tokens)
+    cost = estimated.cost_usd if usage is None else model.cost_usd(usage.input_tokens, usage.output_tokens, saved.image_tokens)
     return Answer(
         prompt=estimated.prompt,
         request=estimated.request,

@@ -22,6 +22,7 @@ from headrace.models import catalogue
 from headrace.owners import administered, real_owners, simulated_owners
 from headrace.provider.admin import rate_limits
 from headrace.provider.client import Client
+from headrace.provider.forms import VENDOR_FORM, AzureForm
 from headrace.records import Problem
 from headrace.settings import URL_VARIABLE, VENDOR_HOST, VENDOR_URL
 
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
 
     from headrace.models import Limits
     from headrace.owners import Owner
-    from headrace.settings import AlternativeSettings, Settings
+    from headrace.provider.forms import Form
+    from headrace.secret import Secret
+    from headrace.settings import AlternativeSettings, ProviderSettings, Settings
 
+AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com")
 SIMULATED_URL = "http://simulator.localhost/v1"
 ADMIN_S = 15.0
 """The administration is waited for so long: a run can start without it."""
@@ -46,6 +50,8 @@ class Endpoint:
     model: str
     """Which model is asked for where a prompt says nothing else."""
     owners: tuple[Owner, ...]
+    form: Form = VENDOR_FORM
+    """How it is addressed."""
 
     @property
     def vendors_own(self) -> bool:
@@ -66,7 +72,7 @@ class Endpoint:
     def clients(self, app: Any) -> dict[str, Client]:
         """A client for each key, by its name; they call ``app`` in place of the network where there is one."""
         keys = [key for owner in self.owners for key in owner.keys]
-        return {key.name: Client(base_url=self.url, secret=key.secret, timeout_s=self.timeout_s, app=app) for key in keys}
+        return {key.name: self._client(key.secret, self.timeout_s, app) for key in keys}
 
     async def with_admin_limits(self, app: Any) -> Endpoint:
         """The same with what administrators' keys can read of its projects' limits."""
@@ -88,13 +94,16 @@ class Endpoint:
         assert admin is not None  # noqa: S101 - only those are asked for
         told: Limits | Problem | None = None
         with trio.move_on_after(ADMIN_S):
-            async with aclosing(Client(base_url=self.url, secret=admin.secret, timeout_s=ADMIN_S, app=app)) as client:
+            async with aclosing(self._client(admin.secret, ADMIN_S, app)) as client:
                 told = await rate_limits(client, admin.project, model_for(owner.models, self.model))
         if told is None or isinstance(told, Problem):
             why = f"no answer within {ADMIN_S:g} s" if told is None else told.message
             log.warning("admin_limits_unknown", pool=owner.name, project=admin.project, error=why, next="what the settings say holds")
             return owner
         return administered(owner, told)
+
+    def _client(self, secret: Secret, timeout_s: float, app: Any) -> Client:
+        return Client(base_url=self.url, secret=secret, timeout_s=timeout_s, app=app, form=self.form)
 
 
 def model_for(patterns: Sequence[str], wanted: str) -> str:
@@ -131,7 +140,7 @@ def primary_endpoint(settings: Settings, environ: Mapping[str, str]) -> Endpoint
     url = primary_url(settings, environ)
     _refuse_retired(settings.request.model, url)
     owners = real_owners(settings.pool, settings.key, environ)
-    return Endpoint(url=url, timeout_s=timeout_s, model=settings.request.model, owners=owners)
+    return Endpoint(url=url, timeout_s=timeout_s, model=settings.request.model, owners=owners, form=form_of(settings.provider, url))
 
 
 def primary_url(settings: Settings, environ: Mapping[str, str]) -> str:
@@ -145,7 +154,7 @@ def primary_url(settings: Settings, environ: Mapping[str, str]) -> str:
         attrs.evolve(settings.provider, base_url=url)  # checked like one from a file
     except ValueError as error:
         raise UsageError(f"{URL_VARIABLE}: {error}") from None
-    return url.rstrip("/")
+    return _checked(settings.provider, url)
 
 
 def alternative_endpoint(settings: Settings, alternative: AlternativeSettings, environ: Mapping[str, str]) -> Endpoint:
@@ -159,9 +168,43 @@ def alternative_endpoint(settings: Settings, alternative: AlternativeSettings, e
         return Endpoint(url=SIMULATED_URL, timeout_s=alternative.timeout_s, model=alternative.model, owners=owners)
     if not alternative.key:
         raise UsageError("fallback.alternative has no key of its own; add a [[fallback.alternative.key]]")
-    _refuse_retired(alternative.model, alternative.base_url)
+    url = alternative_url(alternative)
+    _refuse_retired(alternative.model, url)
     owners = real_owners(alternative.pool, alternative.key, environ)
-    return Endpoint(url=alternative.base_url.rstrip("/"), timeout_s=alternative.timeout_s, model=alternative.model, owners=owners)
+    form = form_of(alternative, url)
+    return Endpoint(url=url, timeout_s=alternative.timeout_s, model=alternative.model, owners=owners, form=form)
+
+
+def alternative_url(alternative: AlternativeSettings) -> str:
+    """Where the API is that a fallback asks, without a slash at its end.
+
+    Raises:
+        UsageError: it cannot be used.
+    """
+    return _checked(alternative, alternative.base_url)
+
+
+def form_of(settings: ProviderSettings | AlternativeSettings, url: str) -> Form:
+    """How the API at that URL is addressed: as the settings say, or else by its host."""
+    if not _is_azure(settings, url):
+        return VENDOR_FORM
+    return AzureForm(api_version=settings.api_version, deployments=settings.deployments)
+
+
+def _is_azure(settings: ProviderSettings | AlternativeSettings, url: str) -> bool:
+    if settings.kind is not None:
+        return settings.kind == "azure"
+    # Azure has the vendor's own form as well, below /openai/v1.
+    return (urlsplit(url).hostname or "").endswith(AZURE_HOSTS) and not url.endswith("/v1")
+
+
+def _checked(settings: ProviderSettings | AlternativeSettings, url: str) -> str:
+    url = url.rstrip("/")
+    if _is_azure(settings, url):
+        url = url.removesuffix("/openai")
+        if "/deployments" in url or url.endswith("/v1"):
+            raise UsageError("base_url of Azure is the resource's endpoint alone, such as https://NAME.openai.azure.com")
+    return url
 
 
 def _refuse_retired(model: str, url: str) -> None:

@@ -1,4 +1,4 @@
-"""One line, text or mapping of the input into a prompt; what is none becomes a result that says what is wrong and where."""
+"""One line, row, text or mapping of the input into a prompt; what is none becomes a result that says what is wrong and where."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import attrs
 
 from headrace.errors import UsageError
-from headrace.lines import Line
+from headrace.lines import Line, Row
 from headrace.models import MAX_PROMPT_CHARACTERS
 from headrace.records import CacheMode, Kind, Problem, Prompt, Request, Result
 from headrace.results import unreadable
 from headrace.structure import structure
 from headrace.text import clean
+from headrace.uploads import uploads
 from headrace.validators import at_least, one_of
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ class PromptLine:
     cache: str = attrs.field(default="use", validator=one_of(*CacheMode))
     variation: int = attrs.field(default=0, validator=at_least(0))
     namespace: str | None = None
+    images: tuple[str, ...] = ()
+    mask: str | None = None
     metadata: Any = None
 
 
-_PARAMETERS = tuple(field.name for field in attrs.fields(Request) if field.name != "prompt")
+_PARAMETERS = tuple(field.name for field in attrs.fields(Request) if field.name not in ("prompt", "images", "mask"))
 
 
 class PromptReader:
@@ -59,13 +62,21 @@ class PromptReader:
         self._format = format
         self._seq = 0
 
+    @staticmethod
+    def blocks(item: object) -> bool:
+        """Whether reading the item may look at picture files, which takes its time."""
+        if isinstance(item, Line):
+            return b'"images"' in item.text
+        fields = item.fields if isinstance(item, Row) else item
+        return isinstance(fields, dict) and "images" in fields
+
     def read(self, item: object) -> Prompt | Result | None:
         """A prompt, the result of an item that is none, or None for a blank line."""
         if isinstance(item, Line) and not item.too_long and not item.text.strip():
             return None
-        where = f"line {item.number}" if isinstance(item, Line) else f"item {self._seq}"
+        where = _where(item, self._seq)
         seq, self._seq = self._seq, self._seq + 1
-        document: Any = None
+        document: Any = item.fields if isinstance(item, Row) else None
         try:
             document = self._document(item)
             return self._prompt(seq, document)
@@ -78,6 +89,10 @@ class PromptReader:
             return attrs.evolve(result, metadata=document.get("metadata")) if isinstance(document, dict) else result
 
     def _document(self, item: object) -> Any:
+        if isinstance(item, Row):
+            if item.problem is not None:
+                raise UsageError(item.problem)
+            return item.fields
         if not isinstance(item, Line):
             return item
         if item.too_long:
@@ -106,17 +121,24 @@ class PromptReader:
         _check(line.prompt)
         for name in ("id", "model", "size", "quality", "namespace"):
             _check_text(name, getattr(line, name))
+        images, mask = uploads(line.images, line.mask)
         asked = {name: value for name in _PARAMETERS if (value := getattr(line, name)) is not None}
         return Prompt(
             seq=seq,
             id=str(seq if line.id is None else line.id),
             named=line.id is not None,
-            request=Request(prompt=line.prompt, **(self._defaults | asked)),
+            request=Request(prompt=line.prompt, images=images, mask=mask, **(self._defaults | asked)),
             cache=CacheMode(line.cache),
             variation=line.variation,
             namespace=line.namespace,
             metadata=line.metadata,
         )
+
+
+def _where(item: object, seq: int) -> str:
+    if isinstance(item, Line):
+        return f"line {item.number}"
+    return f"{item.unit} {item.number}" if isinstance(item, Row) else f"item {seq}"
 
 
 def _check(prompt: str) -> None:

@@ -76,6 +76,24 @@ class Kind(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
+class Upload:
+    """A picture that an edit starts from; two with the same content are equal, wherever they come from."""
+
+    sha256: str
+    format: str
+    width: int
+    height: int
+    length: int
+    """Bytes."""
+    transparent: bool = False
+    """Whether it may be clear in places."""
+    path: str | None = attrs.field(default=None, eq=False)
+    """Its file; None where the line brought it along."""
+    data: bytes | None = attrs.field(default=None, eq=False, repr=False)
+    """Its content, where there is no file."""
+
+
+@attrs.frozen(kw_only=True)
 class Request:
     """What is asked of a model: the prompt and every parameter that changes the picture."""
 
@@ -88,6 +106,15 @@ class Request:
     output_compression: int | None = None
     background: str | None = None
     moderation: str | None = None
+    images: tuple[Upload, ...] = ()
+    """What is to be edited; none where a picture is made of words alone."""
+    mask: Upload | None = None
+    """Clear where the first of them is to change."""
+
+    @property
+    def uploads(self) -> tuple[Upload, ...]:
+        """Every picture that goes with it, the mask last."""
+        return self.images if self.mask is None else (*self.images, self.mask)
 
 
 @attrs.frozen
@@ -141,6 +168,8 @@ class Estimated:
     output_tokens: int
     cost_usd: float | None
     """Estimated cost; None where the model's price is unknown."""
+    image_tokens: int = 0
+    """Those of the input tokens that pictures to be edited take."""
 
     @property
     def tokens(self) -> int:
@@ -284,7 +313,7 @@ class Call:
     waited_s: float
     """Seconds that the request waited for this call to be let in."""
     waited_for: str | None
-    """What kept it waiting longest, in the words of :mod:`headrace.admission.ledger`; None where nothing did."""
+    """What kept it waiting in the end, in the words of :mod:`headrace.admission.ledger`; None where nothing did."""
     started: float
     ended: float
     """On the run's clock, in seconds."""
@@ -355,10 +384,10 @@ class Result:
             "key": self.key,
             "attempts": self.attempts,
             "usage": _fields(self.usage) if self.usage else None,
-            "cost_usd": _rounded(self.cost_usd, 6),
-            "saved_usd": _rounded(self.saved_usd, 6),
-            "latency_s": _rounded(self.latency_s, 3),
-            "waited_s": _rounded(self.waited_s, 3),
+            "cost_usd": rounded(self.cost_usd, 6),
+            "saved_usd": rounded(self.saved_usd, 6),
+            "latency_s": rounded(self.latency_s, 3),
+            "waited_s": rounded(self.waited_s, 3),
             "match": _fields(self.match) if self.match else None,
             "error": {
                 "kind": error.kind.value,
@@ -376,5 +405,6 @@ def _fields(record: Picture | Usage | Match) -> dict[str, Any]:
     return attrs.asdict(record, recurse=False)
 
 
-def _rounded(value: float | None, digits: int) -> float | None:
+def rounded(value: float | None, digits: int) -> float | None:
+    """As it is shown; None where it is not known."""
     return None if value is None else round(value, digits)

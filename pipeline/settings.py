@@ -311,13 +311,13 @@ class AlertSettings:
 
     preset: str = attrs.field(default="default", validator=one_of(*ALERT_PRESETS))
     """The thresholds that are not named: our own, or the article's."""
-    error_rate: float | None = attrs.field(default=None, validator=at_least(0, 1))
+    error_rate: float | None = attrs.field(default=None, validator=at_least(0.001, 1))
     """Share of prompts that fail."""
     mean_latency_s: float | None = attrs.field(default=None, validator=at_least(0.001))
     """Seconds that a call with pictures takes in the mean."""
-    rate_limited_ratio: float | None = attrs.field(default=None, validator=at_least(0, 1))
+    rate_limited_ratio: float | None = attrs.field(default=None, validator=at_least(0.001, 1))
     """Share of calls that are refused for their pace."""
-    budget_share: float = attrs.field(default=0.8, validator=at_least(0, 1))
+    budget_share: float = attrs.field(default=0.8, validator=at_least(0.001, 1))
     """Part of ``max_cost_usd`` that is spent."""
     stalled_minutes: float = attrs.field(default=10.0, validator=at_least(0.01))
     """How long there is no result while there is something to do."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Self
 
+import trio
+
 from headrace.log import heard, ids, log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
-
-    import trio
 
     from headrace.prompts import PromptReader
     from headrace.records import Prompt, Result
@@ -55,7 +55,8 @@ class Intake:
             except Exception as error:  # noqa: BLE001 - whatever a caller's iterator does, what is paid for must come out
                 self.error = error
                 raise StopAsyncIteration from None
-            record = self._reader.read(item)
+            read = self._reader.read
+            record = await trio.to_thread.run_sync(read, item) if self._reader.blocks(item) else read(item)
         self.pulled += 1
         if self._began is not None:
             self._began(record)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.cache.canonical import canonical
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 
 def scope_key(request: Request, variation: int, namespace: str, api: str) -> str:
-    """SHA-256 over every parameter that changes the picture, the caller's own separation and the API that answers, as 64 hex digits."""
-    parts = [
+    """SHA-256 over everything but the words that changes the picture: parameters, input pictures, API, the caller's own separation.
+
+    64 hex digits; input pictures count by their content.
+    """
+    parts: list[Any] = [
         namespace,
         api,
         request.model,
@@ -31,6 +34,8 @@ def scope_key(request: Request, variation: int, namespace: str, api: str) -> str
         request.moderation,
         variation,
     ]
+    if request.uploads:
+        parts.append([*(upload.sha256 for upload in request.images), request.mask and request.mask.sha256])
     return _hash("scope", json.dumps(parts))
 
 

@@ -205,7 +205,9 @@ class Store:
 
     def _insert(self, entry: Entry, vector: Vector | None) -> int:
         usage = (entry.usage.input_tokens, entry.usage.output_tokens) if entry.usage else (None, None)
-        request = attrs.asdict(entry.request)
+        # The scope knows the input pictures; nobody needs their paths, or their bytes.
+        request = attrs.asdict(attrs.evolve(entry.request, images=(), mask=None))
+        del request["images"], request["mask"]
         prompt = request.pop("prompt")
         now = time.time()
         created = min(entry.created or now, now)

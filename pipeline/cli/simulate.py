@@ -46,12 +46,15 @@ def simulate(
         discipline=discipline,
     )
     pools: tuple[SimulatedPool, ...] = (pool,)
+    deployments: dict[str, str] = {}
     if config is not None:
         told = Settings.load(config)
+        deployments = {name: model for model, name in told.provider.deployments.items()}
         pools = tuple(attrs.evolve(each, discipline=discipline) for each in simulated_pools(real_owners(told.pool, told.key, os.environ)))
     try:
         settings = SimulatorSettings(
             pools=pools,
+            deployments=deployments,
             charge_rejected=not free_rejected,
             limit_headers=limit_headers,
             time_scale=time_scale,

@@ -47,6 +47,8 @@ class Saved:
     """Their paths are relative to the root, and right as soon as the parts are placed."""
     parts: tuple[Part, ...]
     usage: Usage | None
+    image_tokens: int = 0
+    """Those of the input tokens that pictures take."""
 
 
 def save(reply: Reply, request: Request, root: Path) -> Saved | Problem:
@@ -78,7 +80,7 @@ def save(reply: Reply, request: Request, root: Path) -> Saved | Problem:
         for _, part in written:
             part.path.unlink(missing_ok=True)
         raise
-    return Saved(tuple(picture for picture, _ in written), tuple(part for _, part in written), _usage(document))
+    return Saved(tuple(picture for picture, _ in written), tuple(part for _, part in written), *_usage(document))
 
 
 def _bad(reply: Reply, message: str, *, billed: bool) -> Problem:
@@ -116,6 +118,8 @@ def _decode(item: Any) -> bytes:
 
 
 def _check(data: bytes, request: Request) -> tuple[str, int, int]:
+    if data.lstrip().startswith(b"<svg"):
+        raise BadAnswerError("the picture is an SVG drawing, and no PNG, JPEG or WebP file")
     try:
         with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as picture:
             kind, (width, height) = _FORMATS[picture.format or ""], picture.size
@@ -148,11 +152,18 @@ def _write(data: bytes, checked: tuple[str, int, int], root: Path) -> tuple[Pict
     return Picture(path=path, sha256=digest, format=kind, width=width, height=height, bytes=len(data)), write_part(root / path, data)
 
 
-def _usage(document: Any) -> Usage | None:
+def _usage(document: Any) -> tuple[Usage | None, int]:
+    """What was billed, and how many of the input tokens were pictures."""
     usage = document.get("usage") if isinstance(document, dict) else None
     if not isinstance(usage, dict):
-        return None
-    paid, made = usage.get("input_tokens"), usage.get("output_tokens")
-    if type(paid) is not int or type(made) is not int or not 0 <= paid < _MOST_TOKENS or not 0 <= made < _MOST_TOKENS:
-        return None
-    return Usage(input_tokens=paid, output_tokens=made)
+        return None, 0
+    paid, made = _tokens(usage.get("input_tokens")), _tokens(usage.get("output_tokens"))
+    if paid is None or made is None:
+        return None, 0
+    details = usage.get("input_tokens_details")
+    seen = _tokens(details.get("image_tokens")) if isinstance(details, dict) else None
+    return Usage(input_tokens=paid, output_tokens=made), min(seen or 0, paid)
+
+
+def _tokens(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < _MOST_TOKENS else None

@@ -1,8 +1,8 @@
-"""How far one call has come: what decides whether it may have been billed when it ends without an answer."""
+"""One call: its body, its key, and how far it has come, which decides whether it may have been billed when it ends without an answer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import httpx
 import trio
@@ -10,22 +10,31 @@ import trio
 from headrace.provider.failures import perhaps_billed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+
     from headrace.provider.failures import Reply
+    from headrace.provider.forms import Form
+    from headrace.secret import Secret
+
+File = tuple[str, tuple[str, bytes, str]]
+"""The field of a form, and its file: name, content and type."""
 
 
 class Call(httpx.AsyncByteStream):
-    """The body of one request, which is sent at most once, and what came back so far.
+    """The body of one request, in pieces, which is sent at most once, and what came back so far.
 
     httpx's own stream is an async generator, which trio reports as leaked when the sending fails, and can be sent again.
     """
 
-    def __init__(self, content: bytes) -> None:
-        self.content = content
+    def __init__(self, *pieces: bytes) -> None:
+        self.length = sum(map(len, pieces))
         self.status: int | None = None
         """Of the answer, once its head is there."""
         self.refusal: Reply | None = None
         """The answer without its body, where it is a refusal: the body only explains."""
-        self._left: list[bytes] = [content]
+        self.sent: Callable[[], None] | None = None
+        """Called once the last piece is on its way."""
+        self._left = [*reversed(pieces)]
         self._connected: Any = None
 
     @property
@@ -49,5 +58,26 @@ class Call(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         if not self._left:
+            if self.sent is not None:
+                self.sent()
             raise StopAsyncIteration
         return self._left.pop()
+
+
+def form_call(fields: Mapping[str, str], files: Sequence[File]) -> tuple[str, Call]:
+    """A call that sends a form, and the type of its content; nothing of the files is copied."""
+    form = httpx.Request("POST", "http://form", data=fields, files=files)
+    return form.headers["Content-Type"], Call(*cast("Iterable[bytes]", form.stream))
+
+
+class KeyOnTheWire(httpx.Auth):
+    """Puts the key into its header: the one place that reveals it."""
+
+    def __init__(self, form: Form, secret: Secret) -> None:
+        self._form, self._secret = form, secret
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Called with each request."""
+        name, value = self._form.header(self._secret)
+        request.headers[name] = value
+        yield request

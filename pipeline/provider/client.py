@@ -19,8 +19,10 @@ import httpx
 import trio
 
 from headrace.errors import UsageError
-from headrace.provider.call import Call
+from headrace.provider import edit
+from headrace.provider.call import Call, KeyOnTheWire
 from headrace.provider.failures import Reply, error_inside, perhaps_billed, problem_of
+from headrace.provider.forms import GENERATIONS, VENDOR_FORM
 from headrace.provider.memory import ByteBudget
 from headrace.provider.payload import SMALL_BODY, largest_answer, payload
 from headrace.provider.shards import AT_ONCE, Shards
@@ -29,13 +31,13 @@ from headrace.text import clean
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
 
+    from headrace.provider.forms import Form
     from headrace.provider.memory import Lease
     from headrace.records import Request
     from headrace.secret import Secret
 
-PATH = "/images/generations"
 OK = 200
 CONNECT_S = 10.0
 LONGEST_ID = 512
@@ -52,16 +54,18 @@ class Client:
         secret: the key; it goes into one header and nowhere else.
         timeout_s: for one whole call, in seconds.
         app: an ASGI application to call in this process in place of the network.
+        form: how the API is addressed.
 
     Raises:
         UsageError: the proxy or the certificates that the environment names cannot be used.
     """
 
-    def __init__(self, *, base_url: str, secret: Secret, timeout_s: float, app: Any = None) -> None:
+    def __init__(self, *, base_url: str, secret: Secret, timeout_s: float, app: Any = None, form: Form = VENDOR_FORM) -> None:
         self._url = base_url.rstrip("/")
         self._secret = secret
         self._timeout_s = timeout_s
-        auth = _Bearer(secret)
+        self._form = form
+        auth = KeyOnTheWire(form, secret)
         self._http = _http(auth, app)
         self._shards = Shards(self._http, partial(_http, auth, app))
 
@@ -81,8 +85,16 @@ class Client:
         """
         if request_id is not None and not (request_id.isascii() and request_id.isprintable() and 0 < len(request_id) <= LONGEST_ID):
             raise ValueError(f"a request's name is 1 to {LONGEST_ID} printable ASCII characters")
-        headers = {"Content-Type": "application/json"} | ({} if request_id is None else {"X-Client-Request-Id": request_id})
-        return await self._outcome("POST", PATH, headers, Call(payload(request)), lease, largest_answer(request))
+        headers = {} if request_id is None else {"X-Client-Request-Id": request_id}
+        name = self._form.model(request.model)
+        if not request.images:
+            path, headers["Content-Type"], call = GENERATIONS, "application/json", Call(payload(request, name))
+        else:
+            form = await edit.form(request, name, lease)
+            if isinstance(form, Problem):
+                return form
+            path, headers["Content-Type"], call = edit.EDITS, *form
+        return await self._outcome("POST", self._form.call(path, request.model), headers, call, lease, largest_answer(request))
 
     async def get(self, path: str) -> Any | Problem:
         """The JSON document at ``path`` (with its query, encoded), of at most 1 MiB; whatever else comes is a :class:`Problem`."""
@@ -98,7 +110,7 @@ class Client:
     async def ask(self, path: str) -> Reply | Problem:
         """What a GET of ``path`` is answered, whatever it says; as in :meth:`post` for what is no answer, or is larger than 1 MiB."""
         with ByteBudget(SMALL_BODY).lease() as lease:
-            return await self._outcome("GET", path, {}, Call(b""), lease, SMALL_BODY)
+            return await self._outcome("GET", self._form.path(path), {}, Call(b""), lease, SMALL_BODY)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -109,7 +121,8 @@ class Client:
             with trio.fail_after(self._timeout_s) as scope:
                 async with self._shards.place() as http:
                     url, traced = self._url + path, {"trace": call.trace}
-                    sent = http.build_request(method, url, content=call.content, headers=headers, extensions=traced)
+                    length = {"Content-Length": str(call.length)} if call.length else {}
+                    sent = http.build_request(method, url, headers={**headers, **length}, extensions=traced)
                     sent.stream = call
                     async with aclosing(await http.send(sent, stream=True)) as response:
                         return await self._answer(response, call, lease, most, scope)
@@ -136,6 +149,8 @@ class Client:
             return self._too_large(response, most)
         # The picture is made and paid for: waiting for room is not the server's time.
         left, scope.deadline = scope.deadline - trio.current_time(), math.inf
+        call.sent = None
+        lease.let_go()
         most = await lease.reserve(declared or most)
         scope.deadline = trio.current_time() + left
         body = await _read(response, most)
@@ -228,17 +243,6 @@ async def _read(response: httpx.Response, most: int) -> bytearray | None:
 def _trust() -> ssl.SSLContext:
     # Reading the certificates takes 20 ms: once for all keys.
     return httpx.create_ssl_context()
-
-
-class _Bearer(httpx.Auth):
-    """Puts the key on the wire: the one place that reveals it."""
-
-    def __init__(self, secret: Secret) -> None:
-        self._secret = secret
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._secret.reveal()}"
-        yield request
 
 
 def _declared(response: httpx.Response) -> int | None:

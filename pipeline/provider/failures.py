@@ -46,8 +46,11 @@ BY_CODE = {
     # policy
     "moderation_blocked": Kind.MODERATION_BLOCKED,
     "content_policy_violation": Kind.CONTENT_POLICY_VIOLATION,
+    "content_filter": Kind.CONTENT_POLICY_VIOLATION,  # Azure's two, before and after the picture is made
+    "contentFilter": Kind.CONTENT_POLICY_VIOLATION,
     # the request
     "model_not_found": Kind.MODEL_NOT_FOUND,
+    "DeploymentNotFound": Kind.MODEL_NOT_FOUND,  # Azure's
     "invalid_value": Kind.BAD_REQUEST,
     "unknown_parameter": Kind.BAD_REQUEST,
     # the server
@@ -86,11 +89,14 @@ _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|s|m|h)", re.IGNORECASE)
 _UNITS_S = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def problem_of(reply: Reply) -> Problem:
-    """What an answer other than a picture means."""
+def problem_of(reply: Reply, *, edit: bool = False) -> Problem:
+    """What an answer other than a picture means; ``edit`` is whether pictures were to be edited."""
     error = error_object(reply.body)
     message = clean(_text(error.get("message"))) or _gateway_text(reply)
     kind = _kind(reply.status, error, message)
+    if edit and kind is Kind.NOT_FOUND:
+        # Many compatible servers only make pictures of words: their keys are good.
+        kind, message = Kind.MODEL_NOT_FOUND, f"this API edits no pictures: {message}"
     return Problem(
         kind=kind,
         message=clean(message),

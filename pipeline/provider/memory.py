@@ -45,15 +45,19 @@ class Lease:
         self.size = 0
 
     async def reserve(self, size: int) -> int:
-        """Hold room for a body of at most ``size`` bytes, once; returns what is held: never more than the whole budget."""
+        """Hold room for a body of at most ``size`` bytes, where nothing is held; returns what is held: never more than the whole budget."""
         size = min(size, self._budget.capacity)
         await self._budget.take(size)
         self.size = size
         return size
 
+    def let_go(self) -> None:
+        """Hold nothing any more. Who holds some and waits for more may wait for ever: others may as well."""
+        self._budget.give_back(self.size)
+        self.size = 0
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._budget.give_back(self.size)
-        self.size = 0
+        self.let_go()

@@ -14,8 +14,14 @@ MAX_BODY = 64 * 2**20
 SMALL_BODY = 2**20
 
 
-def payload(request: Request) -> bytes:
-    """The body of the call, as JSON."""
+def payload(request: Request, model: str) -> bytes:
+    """The body of a call that makes a picture of words, as JSON; ``model`` is what the API calls the request's model."""
+    # What cannot be encoded (half of a surrogate pair) is the server's to refuse.
+    return json.dumps(parameters(request, model), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def parameters(request: Request, model: str) -> dict[str, str | int]:
+    """What a request says besides its pictures; what the API does of itself is left out."""
     optional = {
         "n": request.n if request.n > 1 else None,
         "output_format": request.output_format if request.output_format != "png" else None,
@@ -23,10 +29,8 @@ def payload(request: Request) -> bytes:
         "background": request.background,
         "moderation": request.moderation,
     }
-    body: dict[str, object] = {"model": request.model, "prompt": request.prompt, "size": request.size, "quality": request.quality}
-    body |= {name: value for name, value in optional.items() if value is not None}
-    # What cannot be encoded (half of a surrogate pair) is the server's to refuse.
-    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+    said: dict[str, str | int] = {"model": model, "prompt": request.prompt, "size": request.size, "quality": request.quality}
+    return said | {name: value for name, value in optional.items() if value is not None}
 
 
 def largest_answer(request: Request) -> int:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 _HERE = "<picture>"
 
 
-def picture_reply(call: Call, input_tokens: int, pictures: list[tuple[bytes, ...]]) -> Reply:
+def picture_reply(call: Call, pictures: list[tuple[bytes, ...]]) -> Reply:
     """The answer with those pictures, each its base64 in pieces; nothing of them is copied."""
-    output_tokens = call.output_tokens
+    input_tokens, output_tokens, image_tokens = call.input_tokens, call.output_tokens, call.image_tokens
     body = {
         "created": int(time.time()),
         "background": "transparent" if call.request.background == "transparent" else "opaque",
@@ -27,7 +27,7 @@ def picture_reply(call: Call, input_tokens: int, pictures: list[tuple[bytes, ...
         "size": call.size,
         "usage": {
             "input_tokens": input_tokens,
-            "input_tokens_details": {"image_tokens": 0, "text_tokens": input_tokens},
+            "input_tokens_details": {"image_tokens": image_tokens, "text_tokens": input_tokens - image_tokens},
             "output_tokens": output_tokens,
             "output_tokens_details": {"image_tokens": output_tokens, "text_tokens": 0},
             "total_tokens": input_tokens + output_tokens,

@@ -42,7 +42,7 @@ _PALETTES: tuple[tuple[Colour, Colour, Colour], ...] = (
 
 def draw_card(request: Request, index: int) -> Image.Image:
     """The picture of that request; ``index`` tells several pictures of one request apart."""
-    text = f"{index}\0{request.prompt}".encode("utf-8", "surrogatepass")
+    text = "\0".join([str(index), request.prompt, *(upload.sha256 for upload in request.uploads)]).encode("utf-8", "surrogatepass")
     # A picture's colours are no secret.
     rng = random.Random(int.from_bytes(blake2b(text, digest_size=8).digest()))  # noqa: S311
     size = parse_size(request.size)

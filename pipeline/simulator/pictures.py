@@ -40,7 +40,7 @@ def drawn_base64(request: Request, at_least: int) -> list[tuple[bytes, ...]]:
 
 def template_base64(request: Request, at_least: int) -> list[tuple[bytes, ...]]:
     """The base64, in pieces, of every picture of the request: all look the same, each has its own text and sha256."""
-    plain = attrs.evolve(request, prompt="", n=1, moderation=None)
+    plain = attrs.evolve(request, prompt="", n=1, moderation=None, images=(), mask=None)
     container = _template(plain, at_least)
     return [container.base64_with_text(_text(request, index)) for index in range(request.n)]
 
@@ -69,5 +69,6 @@ def _template(request: Request, at_least: int) -> Container:
 
 def _text(request: Request, index: int) -> bytes:
     prompt = request.prompt.encode("utf-8", "replace")
-    # The digest keeps prompts apart that are longer than a comment can be.
-    return b"%s #%d " % (sha256(prompt).hexdigest()[:16].encode(), index) + prompt
+    # The digest keeps prompts apart that are longer than a comment can be, and edits of different pictures.
+    asked = sha256(b"\0".join([prompt, *(upload.sha256.encode() for upload in request.uploads)]))
+    return b"%s #%d " % (asked.hexdigest()[:16].encode(), index) + prompt

@@ -103,6 +103,8 @@ class SimulatorSettings:
     """
     admin_keys: tuple[str, ...] = attrs.field(default=(), repr=False)
     """The keys that may ask for the limits of a project, and may do nothing else."""
+    deployments: Mapping[str, str] = attrs.field(factory=dict)
+    """Azure's deployments: name -> the model that it serves. Every model is deployed under its own name as well."""
     time_scale: float = attrs.field(default=1.0, validator=_not_negative)
     """Every latency is multiplied by this."""
     latency_s: float | None = attrs.field(default=None, validator=_not_negative)

@@ -9,7 +9,9 @@ import attrs
 
 from headrace.models import AUTO, MAX_PROMPT_CHARACTERS, Model, catalogue
 from headrace.records import Request
+from headrace.simulator.form import read_form
 from headrace.simulator.replies import Reply, error_reply
+from headrace.tokens import prompt_tokens
 
 # Everything that the vendor's schema has; what is not in Request is accepted and makes no difference.
 _TYPES: dict[str, type] = {
@@ -53,16 +55,48 @@ class Call:
         """Image tokens of all its pictures."""
         return self.request.n * self.model.picture_tokens(self.size, self.quality)
 
+    @property
+    def image_tokens(self) -> int:
+        """Tokens of the pictures that came with it."""
+        return sum(self.model.input_picture_tokens(upload.width, upload.height) for upload in self.request.images)
 
-def parse(raw: bytes) -> Call | Reply:
-    """The call in the body, or the answer that says what is wrong with it."""
+    @property
+    def input_tokens(self) -> int:
+        """Tokens of its words and of those pictures."""
+        return prompt_tokens(self.request.prompt) + self.image_tokens
+
+
+def parse(raw: bytes, model: str | None = None) -> Call | Reply:
+    """The call in a body that asks for a picture of words, or the answer that says what is wrong with it.
+
+    ``model`` is what a deployment holds, whatever the body names.
+    """
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         return error_reply(400, "We could not parse the JSON body of your request.")
     if not isinstance(body, dict):
         return error_reply(400, "The JSON body of your request is to be an object.")
+    return _parsed(body, model)
+
+
+def parse_edit(raw: bytes, content_type: str, model: str | None = None) -> Call | Reply:
+    """The same of a body that asks for an edit."""
+    form = read_form(raw, content_type)
+    if isinstance(form, Reply):
+        return form
+    if "moderation" in form.fields:
+        return error_reply(400, "Unknown parameter: 'moderation'.", code="unknown_parameter", param="moderation")
+    form.fields.pop("input_fidelity", None)
+    call = _parsed(form.fields, model)
+    if isinstance(call, Reply):
+        return call
+    return attrs.evolve(call, request=attrs.evolve(call.request, images=form.images, mask=form.mask))
+
+
+def _parsed(body: dict[str, Any], model: str | None) -> Call | Reply:
     fields = {name: value for name, value in body.items() if value is not None}
+    fields |= {} if model is None else {"model": model}
     return _field_problem(body, fields) or _call(fields)
 
 

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.cache.keys import canonical_key, exact_key, scope_key
-from headrace.records import Request
+from headrace.records import Request, Upload
+
+
+def upload(content: str) -> Upload:
+    return Upload(sha256=content, format="png", width=8, height=8, length=9)
+
 
 REQUEST = Request(prompt="a fox", model="gpt-image-2", size="1024x1024", quality="low")
 CHANGES: list[dict[str, Any]] = [
@@ -27,6 +32,12 @@ CHANGES: list[dict[str, Any]] = [
     {"moderation": "low"},
     {"moderation": "auto"},
     {"moderation": "opaque"},
+    {"images": (upload("a"),)},
+    {"images": (upload("b"),)},
+    {"images": (upload("a"), upload("b"))},
+    {"images": (upload("b"), upload("a"))},
+    {"images": (upload("a"),), "mask": upload("b")},
+    {"mask": upload("a")},
 ]
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "model": st.text(max_size=5),
@@ -37,6 +48,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "output_compression": st.none() | st.integers(0, 100),
     "background": st.none() | st.text(max_size=5),
     "moderation": st.none() | st.text(max_size=5),
+    "images": st.lists(st.text(max_size=2).map(upload), max_size=3).map(tuple),
+    "mask": st.none() | st.text(max_size=2).map(upload),
     "variation": st.integers(0, 2**70),
     "namespace": st.text(max_size=5),
     "api": st.text(max_size=5),
