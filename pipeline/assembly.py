@@ -26,6 +26,7 @@ from headrace.observing import observe
 from headrace.offload import Threads
 from headrace.owners import room, simulated_app
 from headrace.provider.memory import ByteBudget
+from headrace.quota.quota import open_quota
 from headrace.race import Race
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ async def open_race(
         endpoint, other = await endpoint.with_admin_limits(app), None if other is None else await other.with_admin_limits(app)
         learnt = Learnt(learnt_file(settings, app), offload or Threads(1))
         stack.callback(learnt.close)
+        quota = await stack.enter_async_context(open_quota(settings, environ))
         watchers = Watchers()
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)
@@ -93,6 +95,8 @@ async def open_race(
             for client in clients.values():
                 stack.push_async_callback(client.aclose)
             services.start_soon(gate.run)
+            if quota is not None:
+                quota.share(gate, endpoint.url, endpoint.timeout_s)
             disk.guard(gate)
             return Api(
                 gate=gate, clients=clients, root=root, memory=memory, disk=disk, random=jitter, journal=journal, called=watchers.called

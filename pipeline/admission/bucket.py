@@ -46,6 +46,18 @@ class Charge:
     """Whether it was ahead of the pace, because the server had said that it would take it."""
 
 
+@attrs.frozen
+class Terms:
+    """What another keeper of the same limit has to know of it."""
+
+    unit_s: float
+    """Seconds of the rate that one unit takes."""
+    tolerance_s: float
+    limit: float
+    """What no window may exceed; infinite where nothing is promised."""
+    window_s: float
+
+
 class Bucket:
     """A limit a minute. Pure: ``now`` is an argument, in seconds of any monotonic clock.
 
@@ -101,6 +113,11 @@ class Bucket:
         # What comes is the sum of a second, and no request.
         self._largest = largest
         self._fit()
+
+    @property
+    def terms(self) -> Terms:
+        """As they are now."""
+        return Terms(self._second_cost, self._tolerance, self.limit, self._window)
 
     @property
     def ready(self) -> float:

@@ -79,11 +79,15 @@ class Gate:
         except BaseException:
             self._queue.leave(waiter)
             if isinstance(waiter.outcome, Permit):
+                if waiter.outcome.turnstile is not None:
+                    waiter.outcome.turnstile.goes()
                 waiter.outcome.released()
             else:
                 self._settle()  # a pool may have been kept for it
             raise
         assert waiter.outcome is not None  # noqa: S101 - set before the event
+        if isinstance(waiter.outcome, Permit) and (turnstile := waiter.outcome.turnstile) is not None:
+            return await waiter.outcome.passed(turnstile, cost)
         return waiter.outcome
 
     def hold(self, reason: str) -> None:
@@ -183,6 +187,8 @@ class Gate:
         if pool.closed_until > now:
             return ledger.FAILING if pool.failing else ledger.PAUSED
         if self._queue.models and self._queue.wanted(pool):
+            if pool.turnstile is not None and not pool.turnstile.free:
+                return pool.turnstile.cause
             binding = pool.meters.binding(now)
             return f"{binding}/min" if pool.has_room and binding != ledger.CALLS else "calls at once"
         return ledger.MIX if self._queue.models else self.idle()

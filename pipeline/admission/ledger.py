@@ -12,6 +12,8 @@ CALLS = "calls at once"
 PAUSED = "a pause after a 429"
 FAILING = "its server's failures"
 BENCHED = "benched"
+SHARED = "the shared quota"
+"""Other processes have the same limits, and the store that says who is next is lost, or has opened its books only now."""
 NOTHING = "nothing to do"
 """The input is at its end, or nobody has asked for anything: that is no constraint."""
 

@@ -69,6 +69,8 @@ class Meter:
         if limit is not None:
             self.pace = LastGood(limit, RATE, least=LEAST_SHARE * limit, most=limit if self.firm else math.inf)
             self._follow(0.0)
+        self.others, self._pressed = 0.0, False
+        """Where the limit is shared: what other processes used in the last minute, and whether calls wait for it."""
         self._refused: deque[tuple[float, float]] = deque()
         self._first_at: float | None = None
         self._by_the_second = 0
@@ -81,11 +83,15 @@ class Meter:
         """Part of the limit that is tried at present: 1 where nothing speaks against it."""
         return 1.0 if self.limit is None or math.isinf(self.pace.level) else self.pace.level / self.limit
 
+    def shared(self, total: float, now: float, *, pressed: bool) -> None:
+        """All processes together used so much in the last minute; ``pressed`` where calls wait for it."""
+        self.others, self._pressed = max(0.0, total - self.bucket.used(now)), pressed
+
     def take(self, cost: float, now: float) -> Charge:
         """Book a request that starts now."""
         if self._first_at is None:
             self._first_at = now
-        if self.pace.level < self.pace.most and self.bucket.pressed(now) and self.pace.used(now):
+        if self.pace.level < self.pace.most and (self._pressed or self.bucket.pressed(now)) and self.pace.used(now):
             self._follow(now)
         return self.bucket.take(cost, now)
 
@@ -142,7 +148,7 @@ class Meter:
             self.bucket.credit.told(remaining=level.remaining, reset_s=level.reset_s, used=charge.used, since=since, now=now)
         empty = level.remaining <= EMPTY * level.limit and refills(level.limit, level.remaining, level.reset_s)
         empty = empty and self.pace.level > FORESEEN * level.limit
-        if empty and charge.used < FOREIGN * (level.limit - level.remaining) and self.pace.refused(charge.at, now):
+        if empty and charge.used + self.others < FOREIGN * (level.limit - level.remaining) and self.pace.refused(charge.at, now):
             # Others have used what we have not: a refusal foreseen.
             self._follow(now)
             return True
@@ -232,7 +238,8 @@ class Meter:
         if span < TELLING_S:
             return None
         self._overshot = False
-        return (self.bucket.used_after(now - span) - sum(cost for at, cost in self._refused if at > now - span)) * MINUTE_S / span
+        own = self.bucket.used_after(now - span) - sum(cost for at, cost in self._refused if at > now - span)
+        return own * MINUTE_S / span + self.others
 
 
 def _by_the_minute(refusal: Refusal, wait_s: float) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from headrace.admission.key import Key
+    from headrace.admission.shared import Turnstile
     from headrace.models import Limits
     from headrace.records import Problem, Usage
     from headrace.told import Refusal, Told
@@ -69,6 +70,8 @@ class Pool:
         self.owners: set[str] = set()
         """Whose limits they are, by the API's own word: an organisation's project, and whoever a refusal named."""
         self.merged_into: Pool | None = None
+        self.turnstile: Turnstile | None = None
+        """What a call has to pass besides, where the limits are shared with other processes."""
         self._sources = dict(sources or {})
         self.meters = Meters(limits, exceed=exceed, sources=self._sources)
         self.calls = Calls(limits.max_concurrency, slow_start=self.meters.nothing_known)
@@ -118,7 +121,7 @@ class Pool:
     @property
     def has_room(self) -> bool:
         """Whether a call could start without another one coming back first."""
-        return self.calls.free and not self._breaker.probing and self.alive
+        return self.calls.free and not self._breaker.probing and self.alive and (self.turnstile is None or self.turnstile.free)
 
     @property
     def closed_until(self) -> float:
@@ -169,6 +172,8 @@ class Pool:
         key = usable[0] if len(usable) == 1 else max(usable, key=lambda key: key.merit(now) / (1 + key.in_flight))
         key.in_flight += 1
         self.calls.sent(now)
+        if self.turnstile is not None:
+            self.turnstile.comes()
         self._tally.taken(cost, now)
         self.retries.call()
         return Booking(key, cost, self.meters.take(cost, now), now, self._breaker.started())

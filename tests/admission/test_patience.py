@@ -301,7 +301,7 @@ def test_a_pool_that_is_refused_for_more_than_a_minute_is_warned_of_once_and_its
 
     door.run(main)
     (warning,) = states(logging.WARNING)
-    assert warning == "refused for 60 s so far, asked again in 20.0 s: Slow down."
+    assert warning == "refused for 60 s so far, asked again in 20.0 s"
     assert states(logging.INFO)[-1] == "ready"
 
 

@@ -1,0 +1,77 @@
+"""What a process and the shared books of a pool tell each other, as ``exchange.lua`` takes it and answers it. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from headrace.admission.bucket import Terms
+
+HORIZON_S = 2.0
+"""Nothing is booked further ahead: a booking is quota that nobody else can use."""
+AGAIN_S = 0.25
+"""After so long it is asked again whether there are fewer calls at once: nobody knows when one ends."""
+FEW = 300.0
+"""Of so small a limit the pace leaves less than three calls a minute to spare, and processes are late each in its own way."""
+GUARD_S = 0.5
+PAUSED, CALLS = 0, -1
+"""What binds where it is no resource."""
+_US = 1_000_000
+
+
+@attrs.frozen
+class Answer:
+    """What the books say."""
+
+    granted: bool
+    wait_s: float
+    """Until the slot that is booked, or until it is worth asking again."""
+    slot_us: int
+    """When the slot is, on the store's clock."""
+    opened: int
+    """Which books these are: others where the store has lost them."""
+    workers: int
+    """Processes that have this pool."""
+    binding: int
+    """What keeps the call until then: the number of a resource from 1, or :data:`PAUSED`, or :data:`CALLS`."""
+    totals: tuple[int, ...]
+    """What all processes used of each resource in the last minute."""
+
+    @classmethod
+    def of(cls, answer: Sequence[int]) -> Answer:
+        """From what the script returns."""
+        granted, wait_us, slot_us, opened, workers, binding, *totals = map(int, answer)
+        return cls(bool(granted), wait_us / _US, slot_us, opened, workers, binding, tuple(totals))
+
+
+def keys_of(prefix: str, resources: Iterable[str]) -> list[str]:
+    """The keys of one pool: all in one slot of a cluster, by the part in braces."""
+    return [f"{{{prefix}}}:{name}" for name in ("books", "calls", "workers", *resources)]
+
+
+def ask(costs: Mapping[str, int], terms: Mapping[str, Terms], lease: str, most: int | None) -> dict[str, Any]:
+    """A request for a slot: what it takes of each resource, and the calls that there may be at once."""
+    needs = [[costs[resource], *_need(each)] for resource, each in terms.items()]
+    return {"needs": needs, "lease": lease, "most": -1 if most is None else most, "horizon": us(HORIZON_S), "again": us(AGAIN_S)}
+
+
+def encoded(told: Mapping[str, Any]) -> str:
+    """What is told, as the script reads it: what is empty is left out."""
+    return json.dumps({name: value for name, value in told.items() if value not in (None, [], {})})
+
+
+def us(seconds: float) -> int:
+    """Microseconds."""
+    return round(seconds * _US)
+
+
+def _need(terms: Terms) -> tuple[float, int, float, int]:
+    limit = terms.limit if math.isfinite(terms.limit) else -1
+    window_s = terms.window_s + (GUARD_S if terms.limit <= FEW else 0.0)
+    return terms.unit_s * _US, us(terms.tolerance_s), limit, us(window_s)

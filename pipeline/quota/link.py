@@ -1,0 +1,78 @@
+"""Whether the store can be had: lost, it is tried every second, and what was told once is told on both ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from headrace.log import log
+from headrace.quota.exchange import Answer
+from headrace.quota.store import LostError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headrace.quota.store import Store
+
+TRY_S = 1.0
+LONGEST_TRY_S = 32.0
+STEADY_S = 60.0
+"""A store that is lost again sooner than that answers without being of use: it is tried less and less often."""
+GRACE_S = 600.0
+"""A process goes on with its part of the limits for so long: it cannot know how many others have come meanwhile."""
+
+
+class Link:
+    """The way to the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.up = True
+        self.paused = False
+        """Whether it has been lost for so long that nothing starts any more."""
+        self.ending = False
+        """Whether the run is over: a store that is lost now is no news."""
+        self._turned = trio.Event()
+
+    async def exchange(self, keys: Sequence[str], told: str) -> Answer | None:
+        """What the books answer; None where the store is lost, and nobody knows whether it heard."""
+        try:
+            return Answer.of(await self._store.exchange(keys, told))
+        except LostError as error:
+            if self.up and not self.ending:
+                self.up = False
+                log.warning("quota_store_lost", error=str(error), next="each process goes on with its part of the limits")
+                self._turn()
+            return None
+
+    async def turned(self, within_s: float) -> None:
+        """Wait until the store is lost, back or given up, or for so long."""
+        with trio.move_on_after(within_s):
+            await self._turned.wait()
+
+    async def run(self) -> None:
+        """Try to get it back, whenever it is lost; runs until cancelled."""
+        back_at, try_s = float("-inf"), TRY_S
+        while True:
+            while self.up:
+                await self._turned.wait()
+            lost_at = trio.current_time()
+            try_s = TRY_S if lost_at - back_at > STEADY_S else min(2 * try_s, LONGEST_TRY_S)
+            while not self.up:
+                await trio.sleep(try_s)
+                try:
+                    await self._store.ping()
+                except LostError:
+                    if not self.paused and trio.current_time() - lost_at >= GRACE_S:
+                        self.paused = True
+                        log.warning("quota_paused", next="it goes on as soon as the store of [quota] can be had again")
+                        self._turn()
+                    continue
+                self.up, self.paused, back_at = True, False, trio.current_time()
+                log.warning("quota_store_back", lost_s=round(back_at - lost_at, 1))
+                self._turn()
+
+    def _turn(self) -> None:
+        self._turned.set()
+        self._turned = trio.Event()

@@ -1,0 +1,73 @@
+"""Limits shared with other processes: a turnstile for each pool, and one way to the store."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from headrace.quota.link import Link
+from headrace.quota.store import open_store
+from headrace.quota.turnstile import Turnstile, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from headrace.admission.gate import Gate
+    from headrace.settings import Settings
+
+LEAVE_S = 2.0
+"""What is left to tell at the end has so long."""
+
+
+@attrs.define(eq=False)
+class Quota:
+    """What a run shares with others."""
+
+    link: Link
+    namespace: str
+    worker: Worker
+    nursery: trio.Nursery
+    turnstiles: list[Turnstile] = attrs.field(factory=list)
+
+    def share(self, gate: Gate, url: str, timeout_s: float) -> None:
+        """Let the pools of one API be shared with every process that has pools of these names there."""
+        api = hashlib.sha256(url.encode()).hexdigest()[:12]
+        for pool in gate.pools:
+            prefix = f"{self.namespace}:{api}:{pool.name}"
+            turnstile = Turnstile(pool, prefix, self.link, self.worker, timeout_s, gate.changed)
+            pool.turnstile = turnstile
+            self.turnstiles.append(turnstile)
+            self.nursery.start_soon(turnstile.run)
+
+    async def leave(self) -> None:
+        """Tell the store what is left to tell."""
+        self.link.ending = True
+        for turnstile in self.turnstiles:
+            await turnstile.leave()
+
+
+@asynccontextmanager
+async def open_quota(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Quota | None]:
+    """Connect to the store that settings name; None where they name none, or nothing is sent anywhere.
+
+    Raises:
+        UsageError: it cannot be used.
+    """
+    if settings.quota.store is None or settings.run.simulate:
+        yield None
+        return
+    worker = Worker(name=secrets.token_hex(6), least=settings.quota.workers or 1)
+    async with open_store(*settings.quota.address(environ)) as store, trio.open_nursery() as nursery:
+        quota = Quota(Link(store), settings.quota.namespace, worker, nursery)
+        nursery.start_soon(quota.link.run)
+        try:
+            yield quota
+        finally:
+            with trio.move_on_after(LEAVE_S, shield=True):
+                await quota.leave()
+            nursery.cancel_scope.cancel()

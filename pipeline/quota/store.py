@@ -1,0 +1,124 @@
+"""The only module that knows coredis: a Redis that is asked with a time limit, and whose address nobody gets to see."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import trio
+
+from headrace.errors import UsageError, lone
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from headrace.secret import Secret
+
+CALL_S = 1.0
+"""Who has not answered by then is lost."""
+OPEN_S = 5.0
+
+
+class LostError(Exception):
+    """The store did not answer."""
+
+
+class Store:
+    """A Redis.
+
+    Args:
+        client: of coredis, entered.
+        failures: what coredis raises where the server does not answer as it should.
+    """
+
+    def __init__(self, client: Any, failures: tuple[type[Exception], ...]) -> None:
+        self._client = client
+        self._failures = failures
+        self._exchange = client.register_script(files("headrace.quota").joinpath("exchange.lua").read_text("utf-8"))
+        self.calls = 0
+        """Exchanges so far."""
+
+    async def exchange(self, keys: Sequence[str], told: str) -> list[int]:
+        """Run the script.
+
+        Raises:
+            LostError: no answer, or none that can be used; whether it ran is not known.
+        """
+        self.calls += 1
+        return list(await self._within(self._exchange(keys=keys, args=[told])))
+
+    async def ping(self) -> None:
+        """See whether the server answers.
+
+        Raises:
+            LostError: it does not.
+        """
+        await self._within(self._client.ping())
+
+    async def _within(self, request: Any) -> Any:
+        why = f"no answer within {CALL_S:g} s"
+        with trio.move_on_after(CALL_S):
+            try:
+                return await request
+            except self._failures as error:
+                why = type(error).__name__
+            except ExceptionGroup as group:
+                if not isinstance(cause := lone(group), self._failures):
+                    raise
+                why = type(cause).__name__
+        raise LostError(why) from None
+
+
+@asynccontextmanager
+async def open_store(url: Secret, password: Secret | None = None) -> AsyncIterator[Store]:
+    """Connect.
+
+    Raises:
+        UsageError: the extra is not installed, or no Redis answers there.
+    """
+    try:
+        import anyio  # noqa: PLC0415 - coredis's
+        import coredis  # noqa: PLC0415 - an extra, and half a second
+        from coredis.exceptions import RedisError  # noqa: PLC0415 - as above
+        from coredis.retry import NoRetryPolicy  # noqa: PLC0415 - as above
+    except ImportError:
+        raise UsageError("[quota] store needs an extra; install it with: pip install 'headrace[redis]'") from None
+    failures = (RedisError, OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+    parts = urlsplit(url.reveal())
+    # What is tried twice may be booked twice.
+    client = coredis.Redis(
+        parts.hostname,
+        parts.port or 6379,
+        db=int(parts.path.strip("/") or 0),
+        username=unquote(parts.username) if parts.username else None,
+        password=None if password is None else password.reveal(),
+        ssl=parts.scheme == "rediss",
+        connect_timeout=CALL_S,
+        retry_policy=NoRetryPolicy(),
+    )
+    entered = False
+    try:
+        async with client:
+            store = Store(client, failures)
+            await _ready(store)
+            entered = True
+            yield store
+    except (*failures, ExceptionGroup, LostError) as error:
+        if entered:
+            raise
+        cause = lone(error)
+        why = str(cause) if isinstance(cause, LostError) else type(cause).__name__
+        raise UsageError(f"[quota] store: no Redis can be used at {where(url)}: {why}") from None
+
+
+async def _ready(store: Store) -> None:
+    with trio.fail_after(OPEN_S):
+        await store.ping()
+
+
+def where(url: Secret) -> str:
+    """The address without what may be secret of it."""
+    parts = urlsplit(url.reveal())
+    return f"{parts.hostname}:{parts.port or 6379}"

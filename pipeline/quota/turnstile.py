@@ -1,0 +1,238 @@
+"""Where the calls of one pool get their slots of the shared limits, one after the other.
+
+Only one asks at a time, and the next asks when its slot is near: so nearly every question is a grant, and little is booked ahead.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from headrace.admission import ledger
+from headrace.quota.account import Account, Holding
+from headrace.quota.exchange import CALLS, PAUSED, ask, encoded, keys_of
+from headrace.quota.safe import Safe
+from headrace.told import TOKENS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from headrace.admission.booking import Cost
+    from headrace.admission.bucket import Terms
+    from headrace.admission.pool import Pool
+    from headrace.quota.exchange import Answer
+    from headrace.quota.link import Link
+    from headrace.records import Usage
+
+LEAD_S = 0.25
+"""The next call asks so long before the last slot: time for the way to the store and back."""
+WAITING = 2
+"""So many calls without a slot wait here; the others wait at the gate, where another pool can take them."""
+BEAT_S = 0.75
+"""Whoever has used something tells so often what there is to tell: books that were lost open after a second."""
+IDLE_BEAT_S = 10.0
+"""Whoever has not says so often that it is there; after half a minute of silence it is not."""
+LEASE_S = 30.0
+"""A lease outlives the longest call by so much."""
+
+
+@attrs.frozen(kw_only=True)
+class Worker:
+    """This process, as the others know it."""
+
+    name: str
+    least: int
+    """Processes to reckon with at least while the store is lost."""
+
+
+class Turnstile:
+    """One pool.
+
+    Args:
+        pool: whose limits are shared.
+        prefix: of its keys in the store.
+        link: to the store.
+        worker: this process.
+        timeout_s: a call takes so long at most.
+        changed: told when the pool has room again.
+    """
+
+    def __init__(self, pool: Pool, prefix: str, link: Link, worker: Worker, timeout_s: float, changed: Callable[[Pool], None]) -> None:
+        self.cause = ledger.SHARED
+        self._pool = pool
+        self._prefix = prefix
+        self._link = link
+        self._worker = worker
+        self._changed = changed
+        self._account = Account(timeout_s + LEASE_S)
+        self._turn = trio.Lock()
+        self._telling = trio.Lock()
+        self._waiting = 0
+        self._workers = 1
+        self._number = 0
+        self._told_at = float("-inf")
+        self._safe: Safe | None = None
+        self._ended = trio.Event()
+
+    @property
+    def free(self) -> bool:
+        """Whether one more may wait."""
+        return self._waiting < WAITING
+
+    def comes(self) -> None:
+        """Somebody was let in at the gate."""
+        self._waiting += 1
+
+    def goes(self) -> None:
+        """Who had come has a slot, or will not pass."""
+        self._waiting -= 1
+
+    async def passed(self, cost: Cost) -> Slot:
+        """Wait for a slot, and for its moment."""
+        holding = None
+        try:
+            async with self._turn:
+                holding = await self._slot(cost)
+                self.goes()
+                self._tell_room()
+                await trio.sleep_until(holding.start - LEAD_S)
+            await trio.sleep_until(holding.start)
+        except BaseException:
+            if holding is None:
+                self.goes()
+            else:
+                Slot(self._pool, self._account, holding).released()
+            raise
+        return Slot(self._pool, self._account, holding)
+
+    async def run(self) -> None:
+        """Tell what there is to tell, and that this process is there, where nobody asks; runs until cancelled."""
+        while True:
+            now = trio.current_time()
+            due = self._told_at + (BEAT_S if self._account.in_use(now) else IDLE_BEAT_S)
+            if now >= due and self._link.up:
+                await self._exchange(self._terms())
+            await self._link.turned(BEAT_S)
+
+    async def leave(self) -> None:
+        """Tell the rest, and that this process is no more."""
+        if self._link.up:
+            await self._exchange(self._terms(), leaves=True)
+
+    async def _slot(self, cost: Cost) -> Holding:
+        while True:
+            terms = self._terms()
+            costs = {resource: getattr(cost, resource) for resource in terms}
+            self._number += 1
+            lease = f"{self._worker.name}:{self._number}"
+            holding = await (self._booked(costs, terms, lease) if self._link.up else self._given(costs, terms, lease))
+            if holding is not None:
+                return holding
+
+    async def _booked(self, costs: dict[str, int], terms: dict[str, Terms], lease: str) -> Holding | None:
+        """A slot of the shared books, or None after a wait."""
+        answer = None
+        try:
+            answer = await self._exchange(terms, ask(costs, terms, lease, self._most))
+            if answer is None:
+                self._account.abandon(lease)  # it may have been booked all the same
+                return None
+            self._learn(answer, tuple(costs))
+            if answer.granted:
+                start = trio.current_time() + answer.wait_s
+                return self._account.hold(costs, start, lease=self._held(lease), slot_us=answer.slot_us)
+            await self._link.turned(answer.wait_s)
+        except trio.Cancelled:
+            self._account.abandon(lease)  # it may have been booked, or a place is kept for it
+            raise
+        return None
+
+    def _learn(self, answer: Answer, resources: Sequence[str]) -> None:
+        """What keeps calls waiting, and what the other processes use."""
+        binding = resources[answer.binding - 1] if answer.binding > PAUSED else None
+        self.cause = ledger.CALLS if answer.binding == CALLS else ledger.SHARED if binding is None else f"{binding}/min"
+        for resource, total in zip(resources, answer.totals, strict=True):
+            self._pool.meters.meter(resource).shared(total, trio.current_time(), pressed=resource == binding)
+
+    async def _given(self, costs: dict[str, int], terms: dict[str, Terms], lease: str) -> Holding | None:
+        """Leave to start now by this process's own part of the limits, or None after a wait."""
+        self.cause = ledger.SHARED
+        now = trio.current_time()
+        if self._safe is None:
+            workers = max(self._workers, self._worker.least)
+            self._safe = Safe(terms, self._most, workers, self._account, now)
+        wait_s = math.inf if self._link.paused else self._safe.wait_s(costs, now)
+        if wait_s > 0:
+            await self._link.turned(min(wait_s, BEAT_S))
+            return None
+        self._safe.take(costs, now)
+        return self._account.hold(costs, now, lease=self._held(lease))
+
+    async def _exchange(self, terms: dict[str, Terms], asked: dict[str, Any] | None = None, *, leaves: bool = False) -> Answer | None:
+        async with self._telling:
+            now, account = trio.current_time(), self._account
+            if self._safe is not None:
+                self._safe = None
+                account.rejoin(now)
+            news = account.news(now)
+            told = account.told(news, terms, now) | {"worker": self._worker.name, "leaves": leaves or None, "ask": asked}
+            answer = None
+            try:
+                answer = await self._link.exchange(keys_of(self._prefix, terms), encoded(told))
+            finally:
+                if answer is None:
+                    account.undelivered(news)
+            self._told_at = trio.current_time()
+            if answer is not None:
+                account.delivered(answer.opened, self._told_at)
+                self._workers = max(1, answer.workers)
+            return answer
+
+    @property
+    def _most(self) -> int | None:
+        """Calls at once that all may have, where that is known; what refusals taught is each process's own part."""
+        return self._pool.calls.named
+
+    def _held(self, lease: str) -> str | None:
+        return None if self._most is None else lease
+
+    def _tell_room(self) -> None:
+        pool = self._pool
+        while pool.merged_into is not None:
+            pool = pool.merged_into
+        self._changed(pool)
+
+    def _terms(self) -> dict[str, Terms]:
+        """Of the limits that are known at present."""
+        found = {name: meter.bucket.terms for name, meter in self._pool.meters.by_name.items()}
+        return {name: terms for name, terms in found.items() if terms.unit_s > 0}
+
+
+class Slot:
+    """What one call holds of the shared limits."""
+
+    def __init__(self, pool: Pool, account: Account, holding: Holding) -> None:
+        self._pool = pool
+        self._account = account
+        self._holding = holding
+
+    def succeeded(self, usage: Usage | None) -> None:
+        """A picture came: true the tokens up."""
+        if usage is not None:
+            self._account.correct(self._holding, {TOKENS: usage.input_tokens + usage.output_tokens})
+        self._account.ended(self._holding)
+
+    def failed(self) -> None:
+        """No picture came: the charge stays; where the pool pauses now, everybody does."""
+        pause_s = self._pool.closed_until - trio.current_time()
+        if pause_s > 0 and not self._pool.failing:
+            self._account.pause(pause_s)
+        self._account.ended(self._holding)
+
+    def released(self) -> None:
+        """The request never left."""
+        self._account.correct(self._holding, dict.fromkeys(self._holding.used, 0))
+        self._account.ended(self._holding)

@@ -1,0 +1,184 @@
+"""A real Redis that fails, and real lines that share one."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from headrace.assembly import open_race
+from headrace.errors import UsageError, lone
+from headrace.quota import store as store_module
+from headrace.quota.quota import open_quota
+from headrace.quota.store import LostError, open_store
+from headrace.records import Status
+from headrace.settings import Settings
+from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from tests.quota.conftest import Server
+
+ENVIRON = {"KEY": "sk-sim-a"}
+# coredis leaves the streams of a connection that broke to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def in_time() -> None:
+        with trio.fail_after(30):
+            await main()
+
+    trio.run(in_time)
+
+
+def settings_of(folder: Path, url: str, **pool: Any) -> Settings:
+    return Settings.from_dict(
+        {
+            "request": {"output_format": "webp", "output_compression": 50, "size": "816x816"},
+            "pool": [{"name": "studio"} | pool],
+            "key": [{"name": "studio-a", "pool": "studio", "env": "KEY"}],
+            "cache": {"policy": "off", "dir": str(folder / "cache")},
+            "run": {"out_dir": str(folder / "out")},
+            "quota": {"store": url},
+        }
+    )
+
+
+def simulated(limit: float) -> World:
+    pool = SimulatedPool(images_per_minute=limit, max_concurrency=None, discipline="sliding")
+    return World(SimulatorSettings(pools=(pool,), latency_s=0.05, sigma=0.0, pictures="template"))
+
+
+async def answered(settings: Settings, app: Any, prompts: int) -> list[Status]:
+    async with open_race(settings, environ=ENVIRON, app=app) as race, race.results(f"a fox, no. {n}" for n in range(prompts)) as results:
+        return [result.status async for result in results]
+
+
+def test_a_server_that_hangs_dies_or_forgets_is_lost_and_comes_back(own_redis: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "CALL_S", 0.3)
+
+    async def main() -> None:
+        async with open_store(own_redis.url) as store:
+            own_redis.stop()
+            with pytest.raises(LostError, match="no answer"):
+                await store.ping()
+            own_redis.go_on()
+            await store.ping()
+            own_redis.kill()
+            with pytest.raises(LostError):
+                await store.ping()
+            own_redis.start()
+            await store.ping()
+            assert await store.exchange(["books", "calls", "workers"], '{"worker": "w", "ttl": 1}')
+
+    run(main)
+
+
+def test_lines_with_one_store_share_one_limit(redis: Server, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, redis.url.reveal(), images_per_minute=1_200)
+    world, ended = simulated(1_200), []
+
+    async def main() -> None:
+        async def line() -> None:
+            ended.append(await answered(settings, make_app(world), 10))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line)
+            nursery.start_soon(line)
+        async with open_store(redis.url) as store:
+            (key,) = [key async for key in store._client.scan_iter("{headrace:*}:images")]
+            assert int(await store._client.hget(key, "total")) == 20
+            assert await store._client.zcard(key.replace(b":images", b":workers")) == 0
+
+    run(main)
+    assert ended == [[Status.OK] * 10] * 2
+
+
+def test_nothing_is_lost_while_the_store_is(own_redis: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "CALL_S", 0.3)
+    settings = settings_of(tmp_path, own_redis.url.reveal(), images_per_minute=1_200, max_concurrency=50)
+    world, ended = simulated(1_200), []
+
+    async def main() -> None:
+        async with open_race(settings, environ=ENVIRON, app=make_app(world)) as race:
+            async with race.results(f"a fox, no. {n}" for n in range(60)) as results:
+                async for result in results:
+                    ended.append(result.status)
+                    if len(ended) == 10:
+                        own_redis.stop()
+                    elif len(ended) == 20:
+                        own_redis.go_on()
+                    elif len(ended) == 40:
+                        own_redis.kill()
+                    elif len(ended) == 45:
+                        own_redis.start()
+            assert race.statistics()[0].refused == 0
+
+    run(main)
+    assert ended == [Status.OK] * 60
+
+
+def unusable(settings: Settings, environ: dict[str, str] | None = None) -> str:
+    async def main() -> None:
+        async with open_quota(settings, environ or {}):
+            pass
+
+    with pytest.raises((UsageError, ExceptionGroup)) as raised:
+        run(main)
+    error = lone(raised.value)
+    assert isinstance(error, UsageError)
+    assert "\n" not in str(error)
+    return str(error)
+
+
+def quota(**table: Any) -> Settings:
+    return Settings.from_dict({"quota": table})
+
+
+def test_a_password_lets_in_and_is_seen_nowhere(locked_redis: Server, caplog: pytest.LogCaptureFixture) -> None:
+    url = locked_redis.url.reveal()
+    with_it = url.replace("//", "//:hush-hush@")
+
+    async def main() -> None:
+        for settings in (quota(store=with_it), quota(store=url, password_env="REDIS")):
+            async with open_quota(settings, {"REDIS": "hush-hush"}) as found:
+                assert found is not None
+            assert "hush" not in repr(settings)
+
+    run(main)
+    wrong = unusable(quota(store=with_it.replace("hush-hush", "hush-now")))
+    assert "AuthenticationError" in wrong or "AuthenticationFailure" in wrong
+    assert "hush" not in wrong + caplog.text
+
+
+def test_a_store_that_cannot_be_used_is_one_line() -> None:
+    said = unusable(quota(store="redis://:hush@127.0.0.1:1/0"))
+    assert said.startswith("[quota] store: no Redis can be used at 127.0.0.1:1: ")
+    assert "hush" not in said
+    assert "REDIS is not set" in unusable(quota(store="redis://127.0.0.1:1", password_env="REDIS"))
+
+
+def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "coredis", None)
+    assert "pip install 'headrace[redis]'" in unusable(quota(store="redis://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize("url", ["http://:hush@127.0.0.1", "redis://", "redis://:hush@h/x", "redis://:hush@h:99999", "redis://:hush@h?a=b"])
+def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(UsageError, match=r"quota.*redis://127\.0\.0\.1") as raised:
+        quota(store=url)
+    assert "hush" not in str(raised.value)
+
+
+def test_without_a_store_or_in_a_simulation_nothing_is_shared() -> None:
+    async def main() -> None:
+        for settings in (Settings(), Settings.from_dict({"quota": {"store": "redis://127.0.0.1:1"}, "run": {"simulate": True}})):
+            async with open_quota(settings, {}) as found:
+                assert found is None
+
+    run(main)

@@ -1,0 +1,334 @@
+"""The turnstile in virtual time, in front of a store that is played by a few lines."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from headrace.admission import ledger
+from headrace.admission.booking import Cost
+from headrace.admission.gate import Gate
+from headrace.admission.key import Key
+from headrace.admission.permit import Permit
+from headrace.admission.pool import Pool
+from headrace.models import Limits
+from headrace.quota.link import GRACE_S, Link
+from headrace.quota.store import LostError, Store
+from headrace.quota.turnstile import WAITING, Turnstile, Worker
+from headrace.records import Kind, Problem, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+COST = Cost(images=1, tokens=100)
+
+
+@attrs.define
+class FakeStore:
+    """Books that grant one slot every ``every_s``, none ahead of ``horizon_s``."""
+
+    every_s: float = 1.0
+    lost: bool = False
+    late_s: float = 0.0
+    workers: int = 1
+    opened: int = 1
+    due: float = 0.0
+    told: list[dict[str, Any]] = attrs.field(factory=list)
+    asking: int = 0
+    most_asking: int = 0
+
+    async def exchange(self, _: Sequence[str], told: str) -> list[int]:
+        await self.ping()
+        self.told.append(json.loads(told))
+        asked = self.told[-1].get("ask")
+        if asked is None:
+            return [0, 0, 0, self.opened, self.workers, 0, 0, 0]
+        self.asking += 1
+        self.most_asking = max(self.most_asking, self.asking)
+        await trio.sleep(self.late_s)
+        self.asking -= 1
+        now = trio.current_time()
+        at = max(now, self.due)
+        if at > now + 2:
+            return [0, round((at - now - 2) * 1e6), 0, self.opened, self.workers, 1, 0, 0]
+        self.due = at + self.every_s
+        return [1, round((at - now) * 1e6), round(at * 1e6), self.opened, self.workers, 1, 0, 0]
+
+    async def ping(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.lost:
+            raise LostError("gone")
+
+    @property
+    def asked(self) -> int:
+        return sum("ask" in told for told in self.told)
+
+    def all_told(self, what: str) -> list[Any]:
+        return [each for told in self.told for each in told.get(what, ())]
+
+
+class Door:
+    """A gate with one pool behind a turnstile."""
+
+    def __init__(self, store: FakeStore, images: float = 6_000, at_once: int | None = None, least: int = 1) -> None:
+        limits = Limits(images_per_minute=images, tokens_per_minute=1e9, max_concurrency=at_once)
+        self.pool = Pool("studio", limits, [Key("a")])
+        self.gate = Gate([self.pool])
+        self.link = Link(cast("Store", store))
+        self.turnstile = Turnstile(self.pool, "x", self.link, Worker(name="w", least=least), 60.0, self.gate.changed)
+        self.pool.turnstile = self.turnstile
+        self.at: list[float] = []
+
+    async def call(self, for_s: float = 0.0, usage: Usage | None = None) -> Permit:
+        permit = await self.gate.acquire(COST)
+        assert isinstance(permit, Permit)
+        self.at.append(trio.current_time())
+        await trio.sleep(for_s)
+        permit.succeeded(usage)
+        return permit
+
+
+def run(door: Door, main: Callable[[trio.Nursery], Awaitable[None]]) -> None:
+    async def beside() -> None:
+        with trio.fail_after(1e5):
+            async with trio.open_nursery() as services:
+                for service in (door.gate.run, door.link.run, door.turnstile.run):
+                    services.start_soon(service)
+                async with trio.open_nursery() as nursery:
+                    await main(nursery)
+                services.cancel_scope.cancel()
+
+    trio.run(beside, clock=MockClock(autojump_threshold=0))
+
+
+def test_calls_start_at_their_slots_and_each_asks_once() -> None:
+    store = FakeStore(every_s=0.1)
+    door = Door(store)
+
+    async def main(nursery: trio.Nursery) -> None:
+        for _ in range(50):
+            nursery.start_soon(door.call)
+
+    run(door, main)
+    assert door.at == pytest.approx([n / 10 for n in range(50)])
+    assert store.asked == 50
+    assert store.most_asking == 1
+
+
+def test_few_wait_at_a_turnstile_the_others_at_the_gate() -> None:
+    store = FakeStore(every_s=100.0)
+    door = Door(store)
+
+    async def main(nursery: trio.Nursery) -> None:
+        for _ in range(20):
+            nursery.start_soon(door.call)
+        await trio.sleep(5)
+        assert not door.turnstile.free
+        assert door.pool.calls.out == WAITING
+        assert door.pool.ledger.cause == "images/min"
+        nursery.cancel_scope.cancel()
+
+    run(door, main)
+    assert door.turnstile.free
+    assert door.pool.calls.out == 0
+
+
+def test_who_is_cancelled_before_its_moment_gives_its_slot_back() -> None:
+    store = FakeStore(every_s=1.5)
+    door = Door(store)
+
+    async def main(nursery: trio.Nursery) -> None:
+        await door.call()
+        with trio.move_on_after(1.0):
+            await door.call()
+        await trio.sleep(2)
+        assert [charge[2] for charge in store.all_told("corrections")] == [-1, -100]
+        nursery.cancel_scope.cancel()
+
+    run(door, main)
+    assert door.at == [0.0]
+
+
+def test_who_is_cancelled_while_it_asks_leaves_no_lease() -> None:
+    store = FakeStore(late_s=0.5)
+    door = Door(store, at_once=5)
+
+    async def main(_: trio.Nursery) -> None:
+        with trio.move_on_after(0.2):
+            await door.call()
+        await trio.sleep(2)
+        lease = next(told["ask"]["lease"] for told in store.told if "ask" in told)
+        assert store.all_told("over") == [lease]
+        assert door.turnstile.free
+        assert await door.call()
+
+    run(door, main)
+
+
+def test_a_wait_at_the_turnstile_is_one_of_the_call() -> None:
+    store = FakeStore(every_s=1.5)
+    door = Door(store)
+
+    async def main(_: trio.Nursery) -> None:
+        await door.call()
+        permit = await door.call()
+        assert permit.waited_s == pytest.approx(1.5)
+        assert permit.waited_for == "images/min"
+
+    run(door, main)
+
+
+def test_tokens_are_trued_up_and_leases_end_with_their_calls() -> None:
+    store = FakeStore()
+    door = Door(store, at_once=5)
+
+    async def main(_: trio.Nursery) -> None:
+        await door.call(for_s=30, usage=Usage(input_tokens=20, output_tokens=200))
+        await trio.sleep(2)
+
+    run(door, main)
+    assert [(charge[0], charge[2]) for charge in store.all_told("corrections")] == [(2, 120)]
+    assert store.all_told("over") == ["w:1"]
+    assert store.all_told("going") == []
+
+
+def test_leases_of_long_calls_are_renewed() -> None:
+    store = FakeStore()
+    door = Door(store, at_once=5)
+
+    async def main(_: trio.Nursery) -> None:
+        await door.call(for_s=59)
+
+    run(door, main)
+    assert store.all_told("going") == ["w:1"]  # after a third of the 90 s
+
+
+def test_a_pause_after_a_refusal_is_told() -> None:
+    store = FakeStore()
+    door = Door(store)
+
+    async def main(_: trio.Nursery) -> None:
+        permit = await door.gate.acquire(COST)
+        assert isinstance(permit, Permit)
+        permit.failed(Problem(kind=Kind.RATE_LIMITED, message="slow", status=429, retry_after_s=9.0))
+        await trio.sleep(2)
+
+    run(door, main)
+    assert [round(told["pause"] / 1e6) for told in store.told if "pause" in told] == [9]
+
+
+def test_without_the_store_each_goes_on_with_its_part_and_tells_it_afterwards() -> None:
+    store = FakeStore(every_s=0.2, workers=4)
+    door = Door(store, images=1_200)
+
+    async def main(nursery: trio.Nursery) -> None:
+        for _ in range(500):
+            nursery.start_soon(door.call)
+        await trio.sleep(10)
+        before = len(door.at)
+        store.lost = True
+        await trio.sleep(60)
+        alone = len(door.at) - before
+        assert 0.9 * 300 < alone <= 300
+        store.lost = False
+        store.due = trio.current_time()
+        await trio.sleep(3)
+        assert sum(charge[2] for charge in store.all_told("past") if charge[0] == 1) == pytest.approx(alone, abs=20)
+        assert len(door.at) - before - alone > 10
+        nursery.cancel_scope.cancel()
+
+    run(door, main)
+
+
+def test_after_ten_minutes_without_the_store_nothing_starts_until_it_is_back() -> None:
+    store = FakeStore()
+    door = Door(store, images=60)
+
+    async def main(nursery: trio.Nursery) -> None:
+        for _ in range(900):
+            nursery.start_soon(door.call)
+        await trio.sleep(10)
+        store.lost = True
+        await trio.sleep(GRACE_S + 5)
+        paused = len(door.at)
+        assert door.link.paused
+        await trio.sleep(300)
+        assert len(door.at) == paused
+        assert door.pool.ledger.cause == ledger.SHARED
+        store.lost = False
+        store.due = trio.current_time()
+        await trio.sleep(5)
+        assert len(door.at) > paused
+        nursery.cancel_scope.cancel()
+
+    run(door, main)
+
+
+def test_a_process_without_work_seldom_says_that_it_is_there() -> None:
+    store = FakeStore()
+    door = Door(store)
+
+    async def main(_: trio.Nursery) -> None:
+        await trio.sleep(60)
+        assert 6 <= len(store.told) <= 7
+        await door.call()
+        await trio.sleep(30)
+        assert len(store.told) > 40
+
+    run(door, main)
+
+
+def test_books_that_were_lost_are_told_the_last_minute() -> None:
+    store = FakeStore(every_s=0.1)
+    door = Door(store)
+
+    async def main(nursery: trio.Nursery) -> None:
+        for _ in range(20):
+            nursery.start_soon(door.call)
+        await trio.sleep(5)
+        assert not store.all_told("past")
+        store.opened = 2
+        await trio.sleep(3)
+        assert sum(charge[2] for charge in store.all_told("past") if charge[0] == 1) == 20
+        nursery.cancel_scope.cancel()
+
+    run(door, main)
+
+
+def test_a_cancelled_wait_at_the_gate_leaves_room_at_the_turnstile() -> None:
+    door = Door(FakeStore(every_s=100.0))
+
+    async def main(nursery: trio.Nursery) -> None:
+        for _ in range(10):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await door.gate.acquire(COST)
+        await wait_all_tasks_blocked()
+        assert door.turnstile.free
+        nursery.cancel_scope.cancel()
+
+    run(door, main)
+
+
+def test_records_go_to_another_pool_where_one_s_turnstile_is_full() -> None:
+    store = FakeStore(every_s=100.0)
+    door = Door(store)
+    other = Pool("other", Limits(images_per_minute=6_000), [Key("b")])
+    door.gate = Gate([door.pool, other])
+    door.turnstile = Turnstile(door.pool, "x", door.link, Worker(name="w", least=1), 60.0, door.gate.changed)
+    door.pool.turnstile = door.turnstile
+
+    async def main(nursery: trio.Nursery) -> None:
+        for _ in range(100):
+            nursery.start_soon(door.call)
+        await trio.sleep(5)
+        assert door.pool.calls.out == WAITING
+        assert other.sent > 90
+        nursery.cancel_scope.cancel()
+
+    run(door, main)
