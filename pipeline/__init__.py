@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headrace import aio
+    from headrace import arrow as arrow
     from headrace.cache.encoder import Encoder
     from headrace.embed import generate, open  # noqa: A004 - the contract's name
     from headrace.errors import HeadraceError, OutputError, StoppedError, UsageError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         KeySettings,
         PoolSettings,
         ProviderSettings,
+        QuotaSettings,
         RequestSettings,
         RunSettings,
         Settings,
@@ -43,6 +46,7 @@ __all__ = [
     "PoolSettings",
     "Problem",
     "ProviderSettings",
+    "QuotaSettings",
     "Race",
     "RequestSettings",
     "Result",
@@ -54,10 +58,13 @@ __all__ = [
     "Strategy",
     "Usage",
     "UsageError",
+    "aio",
     "generate",
     "open",
 ]
 
+_MODULES = ("aio", "arrow")
+"""Public modules; ``arrow`` is not in ``__all__``, because it needs the extra of its name."""
 _HOMES = {
     "embed": ("generate", "open"),
     "errors": ("HeadraceError", "OutputError", "StoppedError", "UsageError"),
@@ -73,6 +80,7 @@ _HOMES = {
         "KeySettings",
         "PoolSettings",
         "ProviderSettings",
+        "QuotaSettings",
         "RequestSettings",
         "RunSettings",
         "Settings",
@@ -81,6 +89,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"headrace.{name}")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"headrace.{home}"), name)

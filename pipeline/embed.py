@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -11,12 +10,12 @@ import trio
 from headrace.assembly import open_race
 from headrace.errors import UsageError, lone
 from headrace.settings import Settings
+from headrace.threaded import ThreadedLine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 
     from headrace.cache.encoder import Encoder
-    from headrace.outcome import Results
     from headrace.race import Race
     from headrace.records import Result
 
@@ -28,6 +27,17 @@ async def open(settings: Settings | None = None, *, encoder: Encoder | None = No
     ``source`` is an iterable or an async iterable (a channel of the caller's, for instance) of texts or of mappings with the keys of the
     input contract. Lines opened in turn or beside each other share the limits, the cache and what is in flight. What is raised inside
     comes out as it is, unless several things were raised at once: then in an ``ExceptionGroup``.
+
+    It obeys the cancel scopes and deadlines that it is in, and where a wait for a result is cancelled, the next one gets it.
+
+    Example:
+        >>> import headrace, trio
+        >>> settings = headrace.Settings.from_dict({"run": {"simulate": True}})
+        >>> async def main():
+        ...     async with headrace.open(settings) as race, race.results(["a lighthouse", "two foxes"]) as results:
+        ...         return [str(result.status) async for result in results]
+        >>> trio.run(main)
+        ['ok', 'ok']
 
     Args:
         settings: ``Settings.load()`` where absent.
@@ -46,12 +56,21 @@ async def open(settings: Settings | None = None, *, encoder: Encoder | None = No
 
 def generate(
     prompts: Iterable[str | Mapping[str, Any]], settings: Settings | None = None, *, encoder: Encoder | None = None
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Results of ``prompts``, as they come.
 
     The line runs in a thread of its own and works ahead of the caller by ``max_in_flight`` prompts and no more. ``prompts`` is read
     lazily and from other threads, so that results come while it blocks (for an SQLite cursor: ``check_same_thread=False``). Leaving
-    the loop early cancels what is in flight.
+    the loop early cancels what is in flight, and so does ``close()`` or whoever collects a generator that nobody holds.
+
+    Example:
+        >>> import headrace
+        >>> settings = headrace.Settings.from_dict({"run": {"simulate": True, "ordered": True}})
+        >>> rows = [{"prompt": "a lighthouse at dawn", "metadata": {"sku": 17}}, {"prompt": "two foxes", "size": "9x9"}]
+        >>> for result in headrace.generate(rows, settings):
+        ...     print(result.status, result.metadata, [picture.width for picture in result.images])
+        ok {'sku': 17} [1024]
+        failed None []
 
     Args:
         prompts: texts, or mappings with the keys of the input contract.
@@ -59,68 +78,17 @@ def generate(
         encoder: as in :func:`open`.
 
     Raises:
-        UsageError: a key, a folder, a model or a limit cannot be used.
+        UsageError: a key, a folder, a model or a limit cannot be used; this is the event loop of trio; the process was forked meanwhile.
         StoppedError: after the last result, when no key could work any more or the budget was spent.
         OutputError: pictures cannot be written.
         Exception: what ``prompts`` raised, after the results of everything that was read before.
     """
     if trio.lowlevel.in_trio_run():
         raise UsageError("headrace.generate() would block trio's event loop; use headrace.open() there")
-    line = _Line(prompts, settings or Settings.load(), encoder)
+    line = ThreadedLine(prompts, settings, encoder)
     try:
-        while (result := line.following()) is not None:
+        while (result := line.following().result()) is not None:
             yield result
     finally:
         line.end()
-
-
-class _Line:
-    """A line in a thread of its own, seen from outside."""
-
-    def __init__(self, prompts: Iterable[str | Mapping[str, Any]], settings: Settings, encoder: Encoder | None) -> None:
-        self._encoder = encoder
-        self._started = threading.Event()
-        self._scope = trio.CancelScope()
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._results: Results | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(prompts, settings), name="headrace", daemon=True)
-        self._thread.start()
-        self._started.wait()
-
-    def following(self) -> Result | None:
-        """The next result; None behind the last one. Raises what ended the line."""
-        if self._results is not None and self._token is not None:
-            # Where the line broke, its own error says why.
-            with suppress(trio.ClosedResourceError, trio.RunFinishedError, trio.Cancelled):
-                return trio.from_thread.run(_next_of, self._results, trio_token=self._token)
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return None
-
-    def end(self) -> None:
-        """Cancel what still runs, and wait until nothing does."""
-        if self._token is not None and self._thread.is_alive():
-            with suppress(trio.RunFinishedError):
-                trio.from_thread.run_sync(self._scope.cancel, trio_token=self._token)
-        self._thread.join()
-
-    def _run(self, prompts: Iterable[str | Mapping[str, Any]], settings: Settings) -> None:
-        try:
-            trio.run(self._main, prompts, settings)
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
-            self._error = lone(error)
-        finally:
-            self._started.set()
-
-    async def _main(self, prompts: Iterable[str | Mapping[str, Any]], settings: Settings) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        with self._scope:
-            async with open_race(settings, encoder=self._encoder) as race, race.results(prompts) as self._results:
-                self._started.set()
-                await trio.sleep_forever()
-
-
-async def _next_of(results: Results) -> Result | None:
-    return await anext(results, None)
+        line.join()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import signal
 import subprocess
@@ -50,6 +51,10 @@ def until(condition: Callable[[], bool]) -> None:
         tick.wait(0.005)
 
 
+def running() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "headrace"]
+
+
 def test_texts_and_mappings_become_results(settings: Callable[..., Settings], tmp_path: Path) -> None:
     prompts = [f"{tmp_path} a", {"prompt": f"{tmp_path} b", "id": "row-2", "metadata": {"row": 2}}, {"prompt": ""}, 17]
     results = list(headrace.generate(prompts, settings(ordered=True)))  # type: ignore[arg-type]  # 17 is no prompt
@@ -80,7 +85,7 @@ def test_a_consumer_that_stalls_stops_the_reading(
     # Everything that could be made ahead has been made.
     until(lambda: sum(world.bill[f"{tmp_path} {n + 1}"] for n in range(max_in_flight + 1)) == max_in_flight + 1)
     assert prompts.read <= max_in_flight + 1
-    results.close()  # type: ignore[attr-defined]  # it is a generator
+    results.close()
 
 
 def test_leaving_early_ends_everything(settings: Callable[..., Settings], tmp_path: Path, world: World) -> None:
@@ -110,6 +115,78 @@ def test_an_exception_in_the_prompts_comes_after_the_results_of_what_was_read(se
         for result in results:
             found.append(result.status)  # noqa: PERF401 - those before the error count
     assert found == ["ok"] * 7
+
+
+def test_a_group_of_exceptions_in_the_prompts_is_not_taken_apart(settings: Callable[..., Settings], tmp_path: Path) -> None:
+    error = ExceptionGroup("two sources", [LookupError("the database is gone")])
+
+    def rows() -> Iterator[str]:
+        yield f"{tmp_path} a"
+        raise error
+
+    results = headrace.generate(rows(), settings())
+    assert next(results).status == "ok"
+    with pytest.raises(ExceptionGroup) as raised:
+        next(results)
+    assert raised.value is error
+
+
+def test_a_generator_that_nobody_holds_any_more_ends_everything(settings: Callable[..., Settings], tmp_path: Path) -> None:
+    results = headrace.generate(Prompts(tmp_path), settings(max_in_flight=2))
+    next(results)
+    del results
+    gc.collect()
+    assert running() == []
+
+
+def test_a_generator_may_be_collected_in_the_thread_of_its_own_line(settings: Callable[..., Settings], tmp_path: Path) -> None:
+    forgotten = threading.Event()
+
+    class Rows(list[str]):
+        """A list is read in the thread of the line itself."""
+
+        def __iter__(self) -> Iterator[str]:
+            yield f"{tmp_path} a"
+            assert forgotten.wait(PATIENCE_S)
+            gc.collect()
+            yield f"{tmp_path} b"
+
+    gc.disable()
+    try:
+        results = headrace.generate(Rows(), settings(max_in_flight=1))
+        assert next(results).status == "ok"
+        ring: list[object] = [results]
+        ring.append(ring)
+        del results, ring
+        forgotten.set()
+        until(lambda: running() == [])
+    finally:
+        gc.enable()
+
+
+def test_a_fork_is_told_that_the_line_is_elsewhere_and_may_begin_its_own(tmp_path: Path, api: tuple[str, World]) -> None:
+    # Nothing limits it.
+    studio: dict[str, Any] = {"pool": [{"name": "studio"}], "key": [{"name": "a", "pool": "studio", "env": "OPENAI_API_KEY"}]}
+    settings = {"provider": {"base_url": api[0]}, "cache": {"policy": "off"}, **studio}
+    code = (
+        "import os, headrace\n"
+        f"settings = headrace.Settings.from_dict({settings!r})\n"
+        f"results = headrace.generate([{str(tmp_path)!r} + ' ' + str(n) for n in range(3)], settings)\n"
+        "print(next(results).status, flush=True)\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    try: next(results)\n"
+        "    except headrace.UsageError as error: print(error)\n"
+        f"    print(len(list(headrace.generate([{str(tmp_path)!r}], settings))))\n"
+        "else:\n"
+        "    os.waitpid(child, 0)\n"
+        "    print(len(list(results)))\n"
+    )
+    environ = {"OPENAI_API_KEY": "sk-canary-any", "NO_PROXY": "127.0.0.1", "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)  # noqa: S603 - our own command
+    told = "this process was forked while headrace was at work; its results come in the process that began it"
+    assert (ended.stdout.splitlines(), ended.returncode) == (["ok", told, "1", "2"], 0)
 
 
 def test_two_at_once_in_one_program_do_not_mix_and_pay_for_equal_prompts_once_they_are_stored(
@@ -230,5 +307,41 @@ def test_with_a_journal_a_job_that_was_left_goes_on_and_without_one_it_starts_ov
         for seen in (2, 3):
             results = headrace.generate(prompts, settings(journal=journal, max_in_flight=1))
             assert [result.metadata for result in itertools.islice(results, seen)] == list(range(seen))
-            results.close()  # type: ignore[attr-defined]  # a generator
+            results.close()
         assert [world.bill[str(each["prompt"])] for each in prompts[:2]] == [bill] * 2
+
+
+def test_a_budget_is_for_one_job_and_begins_anew_once_that_came_to_its_end(settings: Callable[..., Settings], tmp_path: Path) -> None:
+    # A picture costs about 0.0061: there is enough for three.
+    for name in ("first", "second"):
+        prompts = [f"{tmp_path} {name} {n}" for n in range(3)]
+        results = headrace.generate(prompts, settings(journal=True, max_cost_usd=0.02))
+        assert [result.status for result in results] == ["ok"] * 3
+
+
+def test_simulated_apis_of_lines_at_once_do_not_meet(tmp_path: Path) -> None:
+    table = {"cache": {"policy": "off"}, "run": {"simulate": True, "out_dir": str(tmp_path)}}
+    own = headrace.Settings.from_dict(table)
+    lines = [headrace.generate([f"{name} {n}" for n in range(4)], own) for name in ("one", "other", "third")]
+    assert [[result.status for result in at_once] for at_once in zip(*lines, strict=True)] == [["ok"] * 3] * 4
+
+
+def test_settings_come_from_code_a_mapping_or_a_file(settings: Callable[..., Settings], tmp_path: Path) -> None:
+    given = settings()
+    toml = tmp_path / "headrace.toml"
+    url, cache, out = given.provider.base_url, given.cache.dir, given.run.out_dir
+    toml.write_text(
+        f'[provider]\nbase_url = "{url}"\n[[pool]]\nname = "studio"\n[[key]]\nname = "studio-a"\npool = "studio"\nenv = "EMBEDDED_KEY"\n'
+        f'[cache]\ndir = "{cache}"\n[run]\nout_dir = "{out}"\n'
+    )
+    table = {
+        "provider": {"base_url": url},
+        "pool": [{"name": "studio"}],
+        "key": [{"name": "studio-a", "pool": "studio", "env": "EMBEDDED_KEY"}],
+        "cache": {"dir": cache},
+        "run": {"out_dir": out},
+    }
+    assert given == Settings.from_dict(table) == Settings.load(toml)
+    # Absent settings are those of ./headrace.toml.
+    for each in (given, None):
+        assert [result.status for result in headrace.generate([f"{tmp_path} a"], each)] == ["ok"]

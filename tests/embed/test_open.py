@@ -12,7 +12,7 @@ import headrace
 from headrace.settings import CacheSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from headrace.settings import Settings
@@ -205,5 +205,103 @@ def test_an_exception_of_the_caller_comes_out_and_ends_the_line(settings: Callab
             async with headrace.open(settings()) as race, race.results([f"{tmp_path} a", f"{tmp_path} [[fault:stall]]"]) as results:
                 await anext(results)
                 raise ZeroDivisionError
+
+    run(main)
+
+
+def test_a_cancelled_wait_for_a_result_loses_none(settings: Callable[..., Settings], tmp_path: Path, world: World) -> None:
+    slow = f"{tmp_path} a [[fault:slow_body]]"
+
+    async def main() -> None:
+        async with headrace.open(settings()) as race, race.results([slow, f"{tmp_path} b [[fault:slow_body]]"]) as results:
+            await until(lambda: bool(world.calls(slow)))
+            with trio.move_on_after(0) as scope:
+                await anext(results)
+            assert scope.cancelled_caught
+            assert [result.status async for result in results] == ["ok", "ok"]
+
+    run(main)
+
+
+def test_a_source_that_is_cancelled_ends_the_input_and_what_was_read_comes_out(
+    settings: Callable[..., Settings], tmp_path: Path, world: World
+) -> None:
+    prompt = f"{tmp_path} [[fault:slow_body]]"
+
+    async def main() -> None:
+        rows, source = trio.open_memory_channel[str](0)
+        reading = trio.CancelScope()
+
+        async def read() -> None:
+            with rows, reading:
+                await rows.send(prompt)
+                await trio.sleep_forever()
+
+        async with trio.open_nursery() as nursery, headrace.open(settings()) as race, race.results(source) as results:
+            nursery.start_soon(read)
+            await until(lambda: bool(world.calls(prompt)))
+            reading.cancel()
+            assert [result.status async for result in results] == ["ok"]
+
+    run(main)
+
+
+def test_a_failure_of_a_task_beside_it_ends_it(settings: Callable[..., Settings], tmp_path: Path, world: World) -> None:
+    prompt = f"{tmp_path} [[fault:stall]]"
+
+    async def main() -> None:
+        async def fail() -> None:
+            await until(lambda: bool(world.calls(prompt)))
+            raise ZeroDivisionError
+
+        with pytest.RaisesGroup(ZeroDivisionError):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fail)
+                async with headrace.open(settings()) as race, race.results([prompt]) as results:
+                    await anext(results)
+
+    run(main)
+
+
+def test_an_exception_in_the_source_comes_after_the_results_of_what_was_read(settings: Callable[..., Settings], tmp_path: Path) -> None:
+    async def rows() -> AsyncIterator[str]:
+        for n in range(3):
+            yield f"{tmp_path} {n}"
+        raise LookupError("the database is gone")
+
+    async def main() -> None:
+        found = []
+        async with headrace.open(settings()) as race, race.results(rows()) as results:
+            with pytest.raises(LookupError, match="the database is gone"):  # noqa: PT012 - after the last result
+                async for result in results:
+                    found.append(result.status)  # noqa: PERF401 - those before the error count
+        assert found == ["ok"] * 3
+
+    run(main)
+
+
+def test_a_line_that_is_drained_reads_no_more_and_brings_out_what_was_read(
+    settings: Callable[..., Settings], tmp_path: Path, world: World
+) -> None:
+    prompts = [f"{tmp_path} {n} [[fault:slow_body]]" for n in range(2)]
+
+    async def main() -> None:
+        rows, source = trio.open_memory_channel[str](math.inf)
+        for prompt in prompts:
+            rows.send_nowait(prompt)
+        async with headrace.open(settings()) as race, race.results(source) as results:
+            await until(lambda: all(map(world.calls, prompts)))
+            results.drain()
+            rows.send_nowait("not in this line")
+            assert [result.status async for result in results] == ["ok", "ok"]
+        assert source.receive_nowait() == "not in this line"
+
+    run(main)
+
+
+def test_the_way_in_for_asyncio_is_refused_under_trio(settings: Callable[..., Settings]) -> None:
+    async def main() -> None:
+        with pytest.raises(headrace.UsageError, match="under trio"):
+            await anext(headrace.aio.generate(["a lighthouse"], settings()))
 
     run(main)

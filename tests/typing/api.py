@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, assert_type
 
 import numpy as np
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 def plain_python() -> None:
     results = headrace.generate(["a cat", {"prompt": "a dog", "metadata": 1}])
-    assert_type(results, Iterator[Result])
+    assert_type(results, Generator[Result, None, None])
     for result in headrace.generate(("a cat",), headrace.Settings()):
         assert_type(result, headrace.Result)
         assert_type(result.seq, int)
@@ -48,6 +49,25 @@ def plain_python() -> None:
     headrace.generate([17])  # type: ignore[list-item]  # a number is no prompt
     headrace.generate(["a cat"], "headrace.toml")  # type: ignore[arg-type]  # settings are loaded first
     result.status = headrace.Status.OK  # type: ignore[misc]  # records are frozen
+
+
+async def with_asyncio(rows: AsyncIterator[str]) -> None:
+    assert_type(headrace.aio.generate(rows), AsyncGenerator[Result, None])
+    async for result in headrace.aio.generate(["a cat", {"prompt": "a dog"}], headrace.Settings(), encoder=Mine()):
+        assert_type(result, Result)
+    async with aclosing(headrace.aio.generate(rows)) as results:
+        assert_type(await anext(results), Result)
+    headrace.aio.generate([17])  # type: ignore[list-item]  # a number is no prompt
+    headrace.aio.generate(17)  # type: ignore[arg-type]  # nothing to iterate over
+    headrace.aio.generate(rows, "headrace.toml")  # type: ignore[arg-type]  # settings are loaded first
+
+
+def with_arrow() -> None:
+    # pyarrow has no types: what is given is checked, what comes is anything.
+    for batch in headrace.arrow.batches(headrace.generate(["a cat"]), rows=100):
+        batch.to_pandas()
+    headrace.arrow.batch(list(headrace.generate(["a cat"])))
+    headrace.arrow.batches(["a cat"])  # type: ignore[list-item]  # results, not prompts
 
 
 class Mine:
