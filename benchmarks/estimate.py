@@ -39,6 +39,7 @@ from headrace.models import catalogue
 from headrace.owners import simulated_owners, simulated_pools
 from headrace.settings import CacheSettings, PoolSettings, RunSettings, Settings
 from headrace.simulator import SimulatorSettings
+from headrace.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -167,7 +168,7 @@ def _in_virtual_time(case: str, source: Path, seed: int, folder: Path) -> Row:
     folder.mkdir()
     pools = (PoolSettings(name="four", tier=4), PoolSettings(name="three", tier=3, models=(FLARE,)))
     real = Settings(pool=pools, cache=CacheSettings(dir=str(folder / "cache")), run=RunSettings(out_dir=str(folder / "out")))
-    told = trio.run(estimated, real, str(source), {})
+    told = trio.run(estimated, real, Source(str(source)), {})
     simulation = Simulation(seed, attrs.evolve(real, run=attrs.evolve(real.run, simulate=True)))
     line = Line(items=Items(map(json.loads, source.read_text("utf-8").splitlines())))
     took: list[float] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -29,6 +29,18 @@ class Line:
     number: int
     text: bytes
     too_long: bool = False
+
+
+@attrs.frozen
+class Row:
+    """One row of a table, in the keys of the input contract."""
+
+    number: int
+    fields: dict[str, Any]
+    problem: str | None = None
+    """Why it cannot be read."""
+    unit: str = "line"
+    """What ``number`` counts: ``line`` of a text file, the one it begins in, or ``row``; both from 1."""
 
 
 def open_input(path: Path) -> int:

@@ -75,12 +75,12 @@ class LineWriter:
         left = [b"".join(map(line, results))]
         try:
             if self._file is not None and self._disk is not None:
-                await self._disk.write(_write, self.handle, left)
+                await self._disk.write(write_all, self.handle, left)
                 point("line_written")
                 self._file.emitted(results, os.lseek(self.handle, 0, os.SEEK_CUR))
             else:
                 # A reader that is slow or gone must not stop the event loop.
-                await trio.to_thread.run_sync(_write, self.handle, left, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(write_all, self.handle, left, abandon_on_cancel=True)
         except OSError as error:
             why = "its reader has gone" if isinstance(error, BrokenPipeError) else error.strerror
             self.error = OutputError(f"{self._name} cannot be written after {self.lines} lines: {why}")
@@ -108,7 +108,8 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 
-def _write(handle: int, left: list[bytes]) -> None:
+def write_all(handle: int, left: list[bytes]) -> None:
+    """Write ``left[0]``, until nothing of it is left."""
     # What is left stays in the list: who tries again after a failure goes on in the middle of a line.
     while left[0]:
         written = os.write(handle, left[0])

@@ -65,12 +65,13 @@ def test_data_files_come_with_the_packages(setuptools: dict[str, Any]) -> None:
         ("headrace", "py.typed"),
         ("headrace.cli", "template.toml"),
         ("headrace.cache", "verifier.json"),
+        ("headrace.quota", "exchange.lua"),
         *(("headrace.report", name) for name in ("template.html", "report.css", "report.js")),
     ):
         assert resources.files(package).joinpath(name).is_file()
         assert any(Path(name).match(pattern) for pattern in patterns)
     others = {path.suffix for root in ("pipeline", "stages") for path in (ROOT / root).rglob("*") if path.is_file()} - {".py", ".pyc"}
-    assert others <= {".json", ".toml", ".typed", ".html", ".css", ".js"}
+    assert others <= {".json", ".toml", ".typed", ".html", ".css", ".js", ".lua"}
 
 
 def test_the_command_is_installed() -> None:

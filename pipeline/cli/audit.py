@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from headrace.cache.audit import Ruling
     from headrace.settings import Settings
+    from headrace.sources import Source
 
 _BATCH = 256
 
 
-def audit_file(settings: Settings, source: str, show: int) -> None:
+def audit_file(settings: Settings, source: Source, show: int) -> None:
     """Rule over every prompt of a file, and show what came of it; bad lines are named on stderr.
 
     Raises:
@@ -75,9 +76,9 @@ class _Border:
         audit_tables(self._tiers.total(), self._tiers.most_common(), hits, misses)
 
 
-async def _batches(settings: Settings, source: str) -> AsyncIterator[list[Prompt]]:
+async def _batches(settings: Settings, source: Source) -> AsyncIterator[list[Prompt]]:
     batch: list[Prompt] = []
-    async for _, item in numbered(PromptReader(settings.request), source):
+    async for _, item in numbered(PromptReader(settings.request, source.format), source):
         if isinstance(item, Prompt):
             batch.append(item)
         elif item.error is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.cli.formats import Format, IdColumn, PromptColumn
 from headrace.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -78,15 +79,20 @@ def why(
 
 @app.command()
 def audit(
-    source: Annotated[str, typer.Argument(metavar="FILE", help="Prompts, one a line: text or JSONL; - is stdin.")],
+    source: Annotated[str, typer.Argument(metavar="FILE", help="Prompts: text or JSONL lines, or a table; - is stdin.")],
+    form: Format = "auto",
+    prompt_column: PromptColumn = None,
+    id_column: IdColumn = None,
     show: Annotated[int, typer.Option(min=0, help="Hits and near misses to list, those nearest to the border.")] = 20,
     config: Config = None,
 ) -> None:
     """Tell how many prompts of a file would share a picture, without paying for any."""
     from headrace.cli.audit import audit_file  # noqa: PLC0415
+    from headrace.columns import Columns  # noqa: PLC0415
     from headrace.settings import Settings  # noqa: PLC0415
+    from headrace.sources import Source  # noqa: PLC0415
 
-    audit_file(Settings.load(config), source, show)
+    audit_file(Settings.load(config), Source(source, form, Columns(prompt=prompt_column, id=id_column)), show)
 
 
 @app.command()

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.cli import completion
+from headrace.cli.formats import Format, IdColumn, PromptColumn
+from headrace.cli.given import Cache, Config, Count, Input, MaxCost, MaxInFlight, Model, OutputFormat, Profile, Quality, Size, Tier
 
 if TYPE_CHECKING:
     from headrace.settings import Settings
 
 
 def estimate(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="Prompts, one a line: text or JSONL; - is stdin.")] = "-",
-    out_dir: Annotated[Path | None, typer.Option("--out-dir", help="The run's folder; a simulated run has its cache there.")] = None,
-    config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration.  [default: headrace.toml, if there]")] = None,
-    form: Annotated[Literal["auto", "text", "jsonl"], typer.Option("--format", help="How input lines are to be read.")] = "auto",
-    model: Annotated[str | None, typer.Option(autocompletion=completion.models, help="See 'headrace models'.")] = None,
-    size: Annotated[str | None, typer.Option(autocompletion=completion.sizes, help="Such as 1024x1024.")] = None,
-    quality: Annotated[
-        str | None, typer.Option(autocompletion=completion.qualities, help="low, medium, high; xhigh and max where the model has them.")
+    source: Input = "-",
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out-dir", help="The run's folder: what is finished there is not paid for again.  [default: headrace-out]"),
     ] = None,
-    n: Annotated[int | None, typer.Option("--n", help="Pictures a prompt, 1 to 10.")] = None,
-    output_format: Annotated[str | None, typer.Option(autocompletion=completion.formats, help="png, jpeg or webp.")] = None,
-    profile: Annotated[
-        str | None, typer.Option(autocompletion=completion.profiles, help="speed, balanced or quality: as far as the model can.")
-    ] = None,
-    tier: Annotated[
-        str | None, typer.Option(autocompletion=completion.tiers, help="Usage tier, 1 to 5: the limits of pools that name none.")
-    ] = None,
+    config: Config = None,
+    form: Format = "auto",
+    prompt_column: PromptColumn = None,
+    id_column: IdColumn = None,
+    model: Model = None,
+    size: Size = None,
+    quality: Quality = None,
+    n: Count = None,
+    output_format: OutputFormat = None,
+    profile: Profile = None,
+    tier: Tier = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="A run with the embedded simulator.")] = False,
-    max_in_flight: Annotated[int | None, typer.Option(help="Prompts between being read and being emitted.")] = None,
-    cache: Annotated[
-        str | None,
-        typer.Option(autocompletion=completion.policies, help="off, exact, canonical, verified or cosine.  [default: verified]"),
-    ] = None,
+    max_cost: MaxCost = None,
+    max_in_flight: MaxInFlight = None,
+    cache: Cache = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Tell what a run would cost and how long it would take.
@@ -50,8 +48,10 @@ def estimate(
 
     from headrace.cli.forecast import forecast_of, forecast_tables  # noqa: PLC0415
     from headrace.cli.options import settings_of  # noqa: PLC0415
+    from headrace.columns import Columns  # noqa: PLC0415
     from headrace.models import catalogue  # noqa: PLC0415
     from headrace.observe.logs import configure  # noqa: PLC0415
+    from headrace.sources import Source  # noqa: PLC0415
 
     configure("warning", "auto")
     asked = {"model": model, "size": size, "quality": quality, "n": n, "output_format": output_format}
@@ -67,12 +67,13 @@ def estimate(
             out_dir=out_dir,
             simulate=simulate,
             ordered=False,
-            max_cost_usd=None,
+            max_cost_usd=max_cost,
             max_in_flight=max_in_flight,
             in_doubt=None,
         )
 
-    found = forecast_of(settings(profile), source, form, {name: settings(name).request for name in catalogue().profiles})
+    prompts = Source(source, form, Columns(prompt=prompt_column, id=id_column))
+    found = forecast_of(settings(profile), prompts, {name: settings(name).request for name in catalogue().profiles})
     if json:
         typer.echo(encoder.dumps(found))
     else:

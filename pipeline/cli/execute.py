@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 import sys
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,17 @@ import attrs
 import trio
 
 from headrace.assembly import open_race
+from headrace.cli.options import refuse_impossible
+from headrace.cli.outputs import Outputs
+from headrace.columns import Columns
 from headrace.errors import StoppedError, UsageError, lone
 from headrace.journal.database import FILE, LOCK
-from headrace.journal.outputs import output_file
-from headrace.lines import open_input, read_lines
+from headrace.lines import open_input
 from headrace.observe.counters import Counters
 from headrace.observe.show import Progress, Show
 from headrace.observe.summary import doubts, summary
-from headrace.output import LineWriter
 from headrace.records import Status
+from headrace.sources import Source
 from headrace.text import clean
 
 if TYPE_CHECKING:
@@ -50,6 +52,12 @@ class Job:
     drain_s: float
     progress: Progress
     fresh: bool
+    columns: Columns = attrs.field(factory=Columns)
+    """Of a table."""
+    pictures_to: str | None = None
+    """Where pictures are copied to."""
+    shards: str | None = None
+    """Where they are packed into tar files."""
 
 
 def execute(job: Job) -> int:
@@ -58,6 +66,7 @@ def execute(job: Job) -> int:
     Raises:
         HeadraceError: it could not start, or had to end early.
     """
+    refuse_impossible(job.settings.request)
     try:
         return trio.run(_Run(job).main)
     except BaseExceptionGroup as group:
@@ -70,8 +79,9 @@ class _Run:
         self._counters = Counters()
         self._signal: int | None = None
         self._whole = trio.CancelScope()
+        self._race: Race | None = None
         self._results: Results | None = None
-        self._writer: LineWriter | None = None
+        self._outputs = Outputs(Path(job.settings.run.out_dir), self._drain_in_time)
         self._stopped: StoppedError | None = None
         self._show: Show | None = None
 
@@ -91,8 +101,8 @@ class _Run:
             beside.cancel_scope.cancel()
         if self._stopped is not None:
             raise self._stopped
-        if self._writer is not None and self._writer.error is not None:
-            raise self._writer.error
+        if (error := self._outputs.error) is not None:
+            raise error
         if self._signal is not None:
             return 128 + self._signal
         return 0 if self._counters.by_status.keys() <= {Status.OK} else 1
@@ -101,39 +111,35 @@ class _Run:
         job, started = self._job, trio.current_time()
         async with AsyncExitStack() as stack:
             # The file is closed behind the journal, which has its last lines synced.
-            stack.callback(self._close)
-            race = await stack.enter_async_context(open_race(job.settings, fresh=job.fresh))
+            stack.callback(self._outputs.close)
+            reading = await stack.enter_async_context(Source(job.source, job.format, job.columns).reading(handle))
+            if reading.layout is not None:
+                _say(reading.layout.told())
+            self._race = race = await stack.enter_async_context(open_race(job.settings, fresh=job.fresh))
             self._counters = race.counters
             if race.metrics_url is not None:
                 _say(f"metrics: {race.metrics_url}")
-            path = None if job.output == "-" else Path(job.output)
-            # To open a named pipe is to wait for its reader.
-            self._writer = writer = await trio.to_thread.run_sync(LineWriter, path, self._drain_in_time, abandon_on_cancel=True)
-            file = None
-            if race.journal is not None and path is not None:
-                file = output_file(race.journal, path, writer.handle, _what_is_asked(job, handle, race.url))
-            writer.start(file, race.disk)
-            self._show = Show(job.progress, handle, writes_stdout=path is None)
+            if job.pictures_to is not None:
+                await self._outputs.copy_to(job.pictures_to)
+            if job.shards is not None:
+                self._outputs.pack_into(job.shards, race.disk)
+            file = await self._outputs.open(job.output, race, _what_is_asked(job, handle, race.url))
+            self._show = Show(job.progress, handle, writes_stdout=job.output == "-", count=reading.count)
             try:
-                lines = read_lines(handle)
-                race_line = race.results(lines, format=job.format, write=self._write, output=file)
+                race_line = race.results(reading.items, format=job.format, write=self._write, output=file)
                 shown = self._show.running(self._counters, race.snapshot, race.alerts)
-                async with aclosing(lines), race_line as self._results, shown:
+                async with race_line as self._results, shown:
                     await self._consume(self._results)
-                if file is not None and self._results.complete and writer.error is None:
+                if file is not None and self._results.complete and self._outputs.error is None:
                     file.complete()
             finally:
-                self._tell(race, trio.current_time() - started, unwritten=writer.error is not None)
-
-    def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+                self._tell(race, trio.current_time() - started, unwritten=self._outputs.error is not None)
 
     async def _write(self, results: Sequence[Result]) -> None:
-        assert self._writer is not None  # noqa: S101 - it was opened before there is anything to write
-        assert self._show is not None  # noqa: S101 - so was this
-        async with self._show.aside():
-            await self._writer.write(results)
+        assert self._show is not None  # noqa: S101 - it was made before there is anything to write
+        if await self._outputs.ready(results):
+            async with self._show.aside():
+                await self._outputs.write(results)
 
     async def _consume(self, results: Results) -> None:
         try:
@@ -151,8 +157,10 @@ class _Run:
                     continue
                 if self._signal is not None:
                     _say("cancelled; calls that were under way may have been paid")
+                    if self._race is not None:
+                        self._race.give_up_telling()
                     self._whole.cancel()
-                    return
+                    continue
                 self._signal, came = number, trio.current_time()
                 if self._results is None:
                     _say("stopped before it began")
@@ -186,7 +194,7 @@ def _what_is_asked(job: Job, handle: int, url: str) -> str | None:
     about = os.fstat(handle)
     if not stat.S_ISREG(about.st_mode):
         return None
-    read = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, job.format)
+    read = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, job.format, job.columns, job.pictures_to)
     settings = job.settings
     return repr((read, url, settings.request, settings.cache.namespace, settings.run.ordered))
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headrace.cli.options import refuse_impossible
 from headrace.errors import lone
 from headrace.forecast.report import estimated
 from headrace.text import clean
@@ -20,23 +21,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from headrace.settings import RequestSettings, Settings
+    from headrace.sources import Source
 
 SHOWN = 10
 """Bad lines, pools and limits that bind that are listed; --json has more."""
 _SHORT_S = 100.0
 
 
-def forecast_of(settings: Settings, source: str, form: str, profiles: Mapping[str, RequestSettings]) -> dict[str, Any]:
+def forecast_of(settings: Settings, source: Source, profiles: Mapping[str, RequestSettings]) -> dict[str, Any]:
     """The estimate as plain data.
 
     Raises:
         HeadraceError: as in :func:`headrace.forecast.report.estimated`.
     """
-    if source == "-" and sys.stdin is not None and sys.stdin.isatty():
+    refuse_impossible(settings.request)
+    if source.name == "-" and sys.stdin is not None and sys.stdin.isatty():
         typer.echo("headrace: reading prompts from the terminal, one a line; Ctrl-D ends them", err=True)
 
     async def main() -> dict[str, Any]:
-        return await estimated(settings, source, os.environ, format=form, profiles=profiles)
+        return await estimated(settings, source, os.environ, profiles=profiles)
 
     try:
         return trio.run(main)
@@ -79,6 +82,8 @@ def _summary(found: Mapping[str, Any]) -> Table:
     table = Table(show_header=False)
     paid, alone = found["paid"], found["without_cache"]
     table.add_row("prompts", f"{found['prompts']:,}" + (f", and {found['bad']:,} bad lines" if found["bad"] else ""))
+    if found["finished"]:
+        table.add_row("finished", f"{found['finished']:,} by earlier runs in this folder, and not paid for again")
     for free in found["free"]:
         table.add_row(f"free: {free['tier']}", f"{free['in_file']:,} by prompts before them, {free['on_disk']:,} by the cache as it is")
     table.add_row("to be paid", f"{paid['prompts']:,} prompts, {paid['images']:,} pictures")
@@ -116,7 +121,8 @@ def _pools(pools: Sequence[Mapping[str, Any]]) -> Table:
 
 def _bad(found: Mapping[str, Any]) -> Iterator[str]:
     for line in found["bad_lines"][:SHOWN]:
-        yield f"line {line['line']}: {line['message']}"
+        message = line["message"]
+        yield message if message.startswith("row ") else f"line {line['line']}: {message}"
     if found["bad"] > SHOWN:
         yield f"and {found['bad'] - SHOWN:,} more bad lines; --json lists the first {len(found['bad_lines']):,}"
 

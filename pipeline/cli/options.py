@@ -8,6 +8,7 @@ import attrs
 
 from headrace.errors import UsageError
 from headrace.models import Limits, catalogue
+from headrace.records import Request
 from headrace.settings import PoolSettings, RequestSettings, Settings
 
 if TYPE_CHECKING:
@@ -58,6 +59,17 @@ def settings_of(
         # A field's complaint begins with its name; here it came with an option.
         name, _, rest = str(error).partition(" ")
         raise UsageError(f"{_OPTIONS.get(name) or '--' + name.replace('_', '-')} {rest}") from None
+
+
+def refuse_impossible(request: RequestSettings) -> None:
+    """Nothing for a request that its model can do, as far as it is known.
+
+    Raises:
+        UsageError: it cannot, so that every prompt that does not ask for something else would fail; with the nearest that it can.
+    """
+    problem = catalogue().model(request.model).problem(Request(prompt="a dot", **attrs.asdict(request)))
+    if problem is not None:
+        raise UsageError(f"the options and [request] ask for what cannot be made: {problem}")
 
 
 def _request(base: RequestSettings, given: Mapping[str, Any], profile: str | None) -> RequestSettings:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -24,14 +25,32 @@ def report_on(folder: Path, target: Path | None = None) -> Path:
     Raises:
         UsageError: there is no journal, or it cannot be read; or the target is no place for a report.
         OutputError: the page or a thumbnail cannot be written.
+        SystemExit: a signal came; nothing half written is left.
     """
     from headrace.report.page import write_report  # noqa: PLC0415 - loads matplotlib
 
     columns = (SpinnerColumn(), TextColumn("report: {task.completed:,} pictures seen to"))
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal) as progress:
+    shown = Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal)
+    with _signals_unwind(), shown as progress:
         task = progress.add_task("report", total=None)
         return write_report(folder, target, lambda done: progress.update(task, completed=done))
+
+
+@contextmanager
+def _signals_unwind() -> Iterator[None]:
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before: dict[int, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as of nohup
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -45,7 +64,7 @@ def reported(folder: Path) -> Iterator[None]:
                 said = f"report: {report_on(folder)}"
             except HeadraceError as error:
                 said = f"no report: {error}"
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):
                 said = f"no report, it was stopped; headrace report {folder} makes it"
             with suppress(OSError):
                 typer.echo(f"headrace: {clean(said)}", err=True)

@@ -10,35 +10,32 @@ from typing import Annotated, Literal
 import typer
 
 from headrace.cli import completion
+from headrace.cli.formats import Format, IdColumn, PromptColumn
+from headrace.cli.given import Cache, Config, Count, Input, MaxCost, MaxInFlight, Model, OutputFormat, Profile, Quality, Size, Tier
 
 
 def run(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="Prompts, one a line: text or JSONL; - is stdin.")] = "-",
+    source: Input = "-",
     output: Annotated[str, typer.Option("-o", "--output", help="Where result lines go; - is stdout.")] = "-",
     out_dir: Annotated[Path | None, typer.Option("--out-dir", help="Where pictures and the journal go.  [default: headrace-out]")] = None,
-    config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration.  [default: headrace.toml, if there]")] = None,
-    form: Annotated[Literal["auto", "text", "jsonl"], typer.Option("--format", help="How input lines are to be read.")] = "auto",
-    model: Annotated[str | None, typer.Option(autocompletion=completion.models, help="See 'headrace models'.")] = None,
-    size: Annotated[str | None, typer.Option(autocompletion=completion.sizes, help="Such as 1024x1024.")] = None,
-    quality: Annotated[
-        str | None, typer.Option(autocompletion=completion.qualities, help="low, medium, high; xhigh and max where the model has them.")
-    ] = None,
-    n: Annotated[int | None, typer.Option("--n", help="Pictures a prompt, 1 to 10.")] = None,
-    output_format: Annotated[str | None, typer.Option(autocompletion=completion.formats, help="png, jpeg or webp.")] = None,
-    profile: Annotated[
-        str | None, typer.Option(autocompletion=completion.profiles, help="speed, balanced or quality: as far as the model can.")
-    ] = None,
-    tier: Annotated[
-        str | None, typer.Option(autocompletion=completion.tiers, help="Usage tier, 1 to 5: the limits of pools that name none.")
-    ] = None,
+    pictures_to: Annotated[str | None, typer.Option(help="Copy pictures to a URL, such as s3://bucket/prefix, too.")] = None,
+    shards: Annotated[str | None, typer.Option(help="Pack pictures into a WebDataset, too: set/pictures-%06d.tar.")] = None,
+    config: Config = None,
+    form: Format = "auto",
+    prompt_column: PromptColumn = None,
+    id_column: IdColumn = None,
+    model: Model = None,
+    size: Size = None,
+    quality: Quality = None,
+    n: Count = None,
+    output_format: OutputFormat = None,
+    profile: Profile = None,
+    tier: Tier = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Use the embedded simulator: no key, no cost.")] = False,
     ordered: Annotated[bool, typer.Option("--ordered", help="Results in the order of the prompts.")] = False,
-    max_cost: Annotated[float | None, typer.Option(help="Stop before the job has cost more USD, earlier runs included.")] = None,
-    max_in_flight: Annotated[int | None, typer.Option(help="Prompts between being read and being emitted.")] = None,
-    cache: Annotated[
-        str | None,
-        typer.Option(autocompletion=completion.policies, help="off, exact, canonical, verified or cosine.  [default: verified]"),
-    ] = None,
+    max_cost: MaxCost = None,
+    max_in_flight: MaxInFlight = None,
+    cache: Cache = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what earlier runs finished in this folder.")] = False,
     in_doubt: Annotated[
         str | None,
@@ -52,7 +49,10 @@ def run(
         int | None, typer.Option(help="Serve metrics for Prometheus on this port of 127.0.0.1; 0 takes a free one.")
     ] = None,
     progress: Annotated[
-        Literal["auto", "always", "never"], typer.Option(help="The live view on stderr; without a terminal an event every 10 s.")
+        Literal["auto", "always", "never"],
+        typer.Option(
+            help="The live view on stderr; without a terminal an event every 10 s. For a pipe that ends on the same terminal: never."
+        ),
     ] = "auto",
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged on stderr.")] = "warning",
     log_format: Annotated[Literal["auto", "console", "json"], typer.Option(help="How it is logged.")] = "auto",
@@ -69,6 +69,7 @@ def run(
         # Imports take long enough for a Ctrl-C to fall into them.
         from headrace.cli.execute import Job, execute  # noqa: PLC0415 - see main.py
         from headrace.cli.options import settings_of  # noqa: PLC0415
+        from headrace.columns import Columns  # noqa: PLC0415
         from headrace.observe.logs import configure  # noqa: PLC0415
 
         os.umask(0o077)  # prompts and pictures are their owner's business
@@ -88,7 +89,18 @@ def run(
             in_doubt=in_doubt,
             metrics_port=metrics_port,
         )
-        job = Job(settings=settings, source=source, output=output, format=form, drain_s=drain, progress=progress, fresh=fresh)
+        job = Job(
+            settings=settings,
+            source=source,
+            output=output,
+            format=form,
+            columns=Columns(prompt=prompt_column, id=id_column),
+            pictures_to=pictures_to,
+            shards=shards,
+            drain_s=drain,
+            progress=progress,
+            fresh=fresh,
+        )
         with ExitStack() as behind:
             if report:
                 from headrace.cli.reporting import reported  # noqa: PLC0415

@@ -9,6 +9,7 @@ import attrs
 
 from headrace.endpoints import owners_of
 from headrace.forecast import variants
+from headrace.forecast.earlier import earlier_of
 from headrace.forecast.fluid import forecast
 from headrace.forecast.known import audit_of
 from headrace.forecast.latency import latency
@@ -16,6 +17,7 @@ from headrace.forecast.pools import apis_of
 from headrace.forecast.survey import MOST_KINDS, Surveyor
 from headrace.forecast.work import sums, total_cost_usd
 from headrace.owners import room
+from headrace.records import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,42 +29,44 @@ if TYPE_CHECKING:
     from headrace.forecast.variants import Variant
     from headrace.forecast.work import Work
     from headrace.settings import RequestSettings, Settings
+    from headrace.sources import Source
 
 
 async def estimated(
     settings: Settings,
-    source: str,
+    source: Source,
     environ: Mapping[str, str],
     *,
-    format: str = "auto",  # noqa: A002 - the contract's name
     profiles: Mapping[str, RequestSettings] | None = None,
 ) -> dict[str, Any]:
     """What a run over ``source`` would cost and take.
 
     Args:
         settings: of the run.
-        source: a file, or ``-`` for stdin.
+        source: where the prompts are.
         environ: where the address of the API may be.
-        format: of the lines.
         profiles: what prompts would ask for under each profile, where their lines say nothing.
 
     Raises:
-        UsageError: the settings, the input or the cache cannot be used.
+        UsageError: the settings, the input, the cache or the journal of an earlier run cannot be used.
         OutputError: there is no room for a temporary file.
     """
     api, other = apis_of(settings, environ)
     with ExitStack() as stack:
         audit = audit_of(settings, api.endpoint.url, stack)
-        survey = await Surveyor(settings, format, api, audit).read(source)
-    return _Report(settings, api, other, survey).told(profiles or {})
+        earlier = earlier_of(settings, api.endpoint.url, stack)
+        survey = await Surveyor(settings, source, api, audit, earlier).read()
+    spent_usd = 0.0 if earlier is None else earlier.spent_usd
+    return _Report(settings, api, other, survey, spent_usd).told(profiles or {})
 
 
 class _Report:
-    def __init__(self, settings: Settings, api: Api, other: Api | None, survey: Survey) -> None:
+    def __init__(self, settings: Settings, api: Api, other: Api | None, survey: Survey, spent_usd: float) -> None:
         self._settings = settings
         self._api = api
         self._other = other
         self._survey = survey
+        self._spent_usd = spent_usd
         owners = owners_of(api.endpoint, None if other is None else other.endpoint)
         self._room = settings.run.max_in_flight or room([owner.limits for owner in owners])
         self._latency = latency(simulated=settings.run.simulate)
@@ -76,6 +80,7 @@ class _Report:
             "prompts": survey.prompts,
             "bad": survey.count["bad"],
             "bad_lines": [{"line": number, "message": message} for number, message in survey.bad],
+            "finished": sum(work.requests for work in survey.finished.values()),
             "policy": self._settings.cache.policy,
             "free": [{"tier": tier, **attrs.asdict(free)} for tier, free in survey.free.items()],
             "not_compared": survey.count["not_compared"],
@@ -86,7 +91,7 @@ class _Report:
             "profiles": [self._row(each) for each in variants.profiles(survey, profiles)],
             "ladder": [self._row(each) for each in variants.rungs(survey, self._settings)],
             "models": [self._row(each) for each in variants.models(survey)],
-            "notes": list(self._notes()),
+            "notes": [*self._notes(), *self._budget(with_cache["cost_usd"])],
         }
 
     def _forecast(self, works: Sequence[Work], pools: Sequence[Pool]) -> Forecast | None:
@@ -97,12 +102,12 @@ class _Report:
         return None if found is None else round(found.seconds, 3)
 
     def _sums(self, works: Sequence[Work]) -> dict[str, Any]:
-        return {**sums(works), "cost_usd": _rounded(total_cost_usd(works)), "seconds": self._seconds(works, self._api)}
+        return {**sums(works), "cost_usd": rounded(total_cost_usd(works), 6), "seconds": self._seconds(works, self._api)}
 
     def _row(self, variant: Variant) -> dict[str, Any]:
         api = self._other if variant.elsewhere and self._other is not None else self._api
         told = attrs.asdict(variant, filter=attrs.filters.exclude("works", "elsewhere"))
-        return {**told, "cost_usd": _rounded(total_cost_usd(variant.works)), "seconds": self._seconds(variant.works, api)}
+        return {**told, "cost_usd": rounded(total_cost_usd(variant.works), 6), "seconds": self._seconds(variant.works, api)}
 
     def _time(self, found: Forecast) -> dict[str, Any]:
         by_name = {share.pool: share for share in found.shares}
@@ -146,9 +151,11 @@ class _Report:
             if all(known.limit is None for known in pool.known()):
                 yield f"no limit of pool {pool.name} is known, so it may take longer; --tier says what a key may do"
 
-
-def _rounded(cost_usd: float | None) -> float | None:
-    return None if cost_usd is None else round(cost_usd, 6)
+    def _budget(self, cost_usd: float | None) -> Iterator[str]:
+        budget, spent = self._settings.run.max_cost_usd, self._spent_usd
+        if budget is not None and cost_usd is not None and spent + cost_usd > budget:
+            earlier = f", of which earlier runs spent ${spent:,.2f}" if spent else ""
+            yield f"the budget is ${budget:,.2f}{earlier}: a run stops before it has done all of this"
 
 
 def _difference(one: float | None, other: float | None) -> float | None:

@@ -1,6 +1,7 @@
 """What is in a file of prompts: how many of each kind, what of them the cache would give, and which lines are no prompts.
 
-Memory does not grow with the file: kinds are few, keys are in a temporary file, and of bad lines the first are kept.
+Memory does not grow with the file: kinds are few, keys are in a temporary file, and of bad lines the first are kept. Only of prompts that
+an earlier run has finished a number each is remembered.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headrace.cache.audit import Audit, Ruling
+    from headrace.forecast.earlier import Earlier
     from headrace.forecast.pools import Api
-    from headrace.records import Prompt
+    from headrace.records import Estimated, Prompt
     from headrace.settings import RequestSettings, Settings
+    from headrace.sources import Source
 
 BATCH = 256
 KEPT = 1_000
@@ -61,6 +64,8 @@ class Survey:
     """What an earlier run's answers give."""
     repeated: dict[Kind, Work] = attrs.field(factory=dict)
     """What prompts before them in the file give."""
+    finished: dict[Kind, Work] = attrs.field(factory=dict)
+    """What an earlier run in the folder has done: nobody pays for that again, cache or no cache."""
     free: defaultdict[str, _Free] = attrs.field(factory=lambda: defaultdict(_Free))
     """By tier of the cache."""
     bad: list[tuple[int, str]] = attrs.field(factory=list)
@@ -71,10 +76,10 @@ class Survey:
     @property
     def prompts(self) -> int:
         """All that can be run."""
-        return sum(work.requests for work in self.all())
+        return sum(work.requests for work in (*self.all(), *self.finished.values()))
 
     def all(self) -> Iterator[Work]:
-        """As if there were no cache."""
+        """What is left to do, as if there were no cache."""
         for works in (self.paid, self.stored, self.repeated):
             yield from works.values()
 
@@ -84,7 +89,7 @@ class Survey:
         if len(self.bad) < KEPT:
             self.bad.append((number, reason.removeprefix(f"line {number}: ")))
 
-    def take(self, kind: Kind, input_tokens: int, ruling: Ruling | None) -> None:
+    def take(self, kind: Kind, estimated: Estimated, ruling: Ruling | None) -> None:
         """One prompt, and what the cache makes of it; no ruling where there is no cache."""
         works = self.paid
         if ruling is not None and ruling.tier is not None:
@@ -94,7 +99,11 @@ class Survey:
             free.in_file += not ruling.stored
         elif ruling is not None and not ruling.compared:
             self.count["not_compared"] += 1
-        works[kind] = works.get(kind, Work(kind=kind)).plus(input_tokens)
+        _add(works, kind, estimated)
+
+    def finish(self, kind: Kind, estimated: Estimated) -> None:
+        """One prompt that an earlier run has done."""
+        _add(self.finished, kind, estimated)
 
 
 class Surveyor:
@@ -102,55 +111,61 @@ class Surveyor:
 
     Args:
         settings: of the run.
-        format: of the lines.
+        source: where they are.
         api: whose limits and models the prompts are for.
         audit: rules over them; None without a cache.
+        earlier: what is done already; None where nothing is.
     """
 
-    def __init__(self, settings: Settings, format: str, api: Api, audit: Audit | None) -> None:  # noqa: A002 - the contract's name
+    def __init__(self, settings: Settings, source: Source, api: Api, audit: Audit | None, earlier: Earlier | None = None) -> None:
         request = settings.request
         self._common = Kind(request.model, request.size, request.quality, request.n)
-        self._reader = PromptReader(_marked(request), format)
+        self._source = source
+        self._reader = PromptReader(_marked(request), source.format)
         self._check = Estimate(estimator=settings.provider.estimator, refuse_retired=api.endpoint.vendors_own)
         self._pools = api.pools
         self._audit = audit
+        self._earlier = earlier
         self._kinds = {self._common}
         self.found = Survey()
 
-    async def read(self, source: str) -> Survey:
-        """All of a file, or of stdin.
+    async def read(self) -> Survey:
+        """All of them.
 
         Raises:
             UsageError: it cannot be read.
             OutputError: there is no room for the temporary file of the keys.
+            sqlite3.Error: the journal is damaged.
         """
-        batch: list[tuple[Prompt, int]] = []
-        async for number, item in numbered(self._reader, source):
+        batch: list[Estimated] = []
+        async for number, item in numbered(self._reader, self._source):
             if isinstance(item, Result):
                 self.found.refuse(number, item.error.message if item.error is not None else "")
             elif isinstance(checked := self._checked(item), str):
                 self.found.refuse(number, checked)
+            elif self._earlier is not None and self._earlier.finished(item):
+                self.found.finish(self._kind(item), checked)
             else:
-                batch.append((item, checked))
+                batch.append(checked)
             if len(batch) == BATCH:
                 self._book(batch)
                 batch.clear()
         self._book(batch)
         return self.found
 
-    def _checked(self, prompt: Prompt) -> int | str:
-        """The tokens of its words, or why no run can do it."""
+    def _checked(self, prompt: Prompt) -> Estimated | str:
+        """What it will use, or why no run can do it."""
         estimated = self._check.estimated(prompt)
         if isinstance(estimated, Failure):
             return estimated.problem.message
         cost = Cost(images=prompt.request.n, tokens=estimated.tokens, model=prompt.request.model)
         problem = verdict(self._pools, cost, trio.current_time(), math.inf)
-        return estimated.input_tokens if problem is None else problem.message
+        return estimated if problem is None else problem.message
 
-    def _book(self, batch: list[tuple[Prompt, int]]) -> None:
-        rulings = repeat(None) if self._audit is None else self._audit.rule([prompt for prompt, _ in batch])
-        for (prompt, input_tokens), ruling in zip(batch, rulings, strict=False):
-            self.found.take(self._kind(prompt), input_tokens, ruling)
+    def _book(self, batch: list[Estimated]) -> None:
+        rulings = repeat(None) if self._audit is None else self._audit.rule([estimated.prompt for estimated in batch])
+        for estimated, ruling in zip(batch, rulings, strict=False):
+            self.found.take(self._kind(estimated.prompt), estimated, ruling)
 
     def _kind(self, prompt: Prompt) -> Kind:
         asked = prompt.request
@@ -161,6 +176,10 @@ class Surveyor:
             return kind
         self.found.count["other_kinds"] += 1
         return self._common
+
+
+def _add(works: dict[Kind, Work], kind: Kind, estimated: Estimated) -> None:
+    works[kind] = works.get(kind, Work(kind=kind)).plus(estimated.input_tokens, estimated.image_tokens)
 
 
 def _marked(request: RequestSettings) -> RequestSettings:

@@ -80,10 +80,10 @@ def models(survey: Survey) -> Iterator[Variant]:
 
 
 def _made(survey: Survey, change: Callable[[Kind], Kind]) -> tuple[tuple[Work, ...], int]:
-    """What there is to pay for, and how many prompts are refused; answers that are stored are of no use for other parameters."""
+    """What there is to pay for, and how many prompts are refused; what is stored or finished is of no use for other parameters."""
     works: list[Work] = []
     refused = 0
-    for held, paid in ((survey.paid, True), (survey.stored, False)):
+    for held, paid in ((survey.paid, True), (survey.stored, False), (survey.finished, False)):
         for kind, work in held.items():
             changed = change(kind)
             if catalogue().model(changed.model).problem(changed.request) is not None:

@@ -39,6 +39,8 @@ class Work:
     requests: int = 0
     input_tokens: int = 0
     """Of all of them."""
+    image_tokens: int = 0
+    """Those of the input tokens that pictures to be edited take."""
 
     @property
     def images(self) -> int:
@@ -58,11 +60,16 @@ class Work:
     @property
     def cost_usd(self) -> float | None:
         """None where the model's price is unknown."""
-        return catalogue().model(self.kind.model).cost_usd(self.input_tokens, self.output_tokens)
+        return catalogue().model(self.kind.model).cost_usd(self.input_tokens, self.output_tokens, self.image_tokens)
 
-    def plus(self, input_tokens: int) -> Work:
-        """With one more request, whose words have so many tokens."""
-        return attrs.evolve(self, requests=self.requests + 1, input_tokens=self.input_tokens + input_tokens)
+    def plus(self, input_tokens: int, image_tokens: int = 0) -> Work:
+        """With one more request, whose words and pictures have so many tokens."""
+        return attrs.evolve(
+            self,
+            requests=self.requests + 1,
+            input_tokens=self.input_tokens + input_tokens,
+            image_tokens=self.image_tokens + image_tokens,
+        )
 
     def of(self, kind: Kind) -> Work:
         """As many with the same words, and of another kind."""

@@ -48,9 +48,11 @@ class Books:
         return [*known, f"cache {self.settings['cache']}"] if self.settings.get("cache") else known
 
     @property
-    def simulated(self) -> bool:
-        """Whether any of its money is play money."""
-        return self.calls.simulated > 0 or bool(self.settings.get("simulated"))
+    def simulated(self) -> str | None:
+        """Which of its money is play money: ``simulated``, ``partly simulated``, or None."""
+        if self.calls.simulated == self.calls.total:
+            return "simulated" if self.calls.total or self.settings.get("simulated") else None
+        return "partly simulated" if self.calls.simulated else None
 
     @property
     def calling_s(self) -> float:

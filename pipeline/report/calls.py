@@ -73,6 +73,9 @@ class Calls:
     unknown_usd: float = 0.0
     """Perhaps paid: the answer never came."""
     simulated: int = 0
+    """Calls that went to the simulator."""
+    simulated_usd: float = 0.0
+    """Of what was paid, what was not: play money."""
     first_at: float | None = None
     last_at: float | None = None
     _failed_at: dict[int, float] = attrs.field(factory=dict)
@@ -94,6 +97,8 @@ class Calls:
         if (failed_at := self._failed_at.pop(call.item, None)) is not None:
             self.pausing_s += max(0.0, self.work.at(call.sent_at) - self.work.at(failed_at) - call.waited_s)
         cost, took_s = call.cost_usd or 0.0, max(0.0, ended - call.sent_at)
+        if call.simulated and call.outcome in {"paid", "spoilt"}:
+            self.simulated_usd += cost
         if call.outcome == "paid":
             self._paid(call, key, cost, took_s)
         elif call.outcome == "open":

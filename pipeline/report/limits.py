@@ -98,12 +98,16 @@ def allowed(pools: Mapping[str, Pool], seen: Iterable[LimitSeen], work: WorkTime
     """
     points: list[float | None] = [None] * work.points
     now: dict[str, float | None] = {}
-    reached = 0
+    reached, run = 0, None
     for change in seen:
         point = work.point(change.at)
         while reached < point:
             points[reached] = _sum(now)
             reached += 1
+        if change.run != run:
+            # Each run begins by telling of all of its pools; those of the one before it may be others.
+            run = change.run
+            now.clear()
         if change.pool in pools:
             now[change.pool] = pools[change.pool].pictures_a_minute(change.known)
     points[reached:] = [_sum(now)] * (work.points - reached)

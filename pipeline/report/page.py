@@ -48,7 +48,8 @@ def write_report(folder: Path, target: Path | None = None, told: Callable[[int],
         OutputError: the page or a thumbnail cannot be written.
     """
     path = folder / FILE if target is None else target
-    if path.is_dir() or path.name.startswith(_OURS):
+    # What is no file, such as /dev/null, would be replaced by one.
+    if path.name == "-" or path.name.startswith(_OURS) or (path.exists() and not path.is_file()):
         raise UsageError(f"{path} cannot be the report; name a file such as {FILE}")
     thumbnails = Thumbnails(folder)
     with warnings.catch_warnings():
@@ -110,7 +111,7 @@ def _policy(style: str, script: str) -> str:
 
 def _relative(folder: Path, path: Path) -> str:
     """The way from the page to the output folder, as the beginning of a URL."""
-    way = os.path.relpath(folder.resolve(), path.resolve().parent)
+    way = os.path.relpath(folder.resolve(), path.parent.resolve())  # a link in the place of the page is replaced, not followed
     return f"{quote(os.fsencode(way))}/"  # a name may be of bytes that are no text
 
 

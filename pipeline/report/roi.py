@@ -47,7 +47,8 @@ class Measured:
     """For calls whose answer never came: perhaps paid."""
     refused_calls: int
     calls: int
-    simulated: bool
+    simulated: str | None
+    """``simulated`` or ``partly simulated``, where money was play money."""
     price_unknown: bool
 
 
@@ -163,9 +164,10 @@ def _measured(books: Books) -> Measured:
 def lines(found: Return, folder: str) -> Iterator[str]:
     """What is shown of it, the formula with its numbers."""
     measured = found.measured
-    play = "simulated " if measured.simulated else ""
+    play = f"{measured.simulated} " if measured.simulated else ""
     if measured.simulated:
-        yield "simulated: amounts are what the API would have charged; nothing was paid"
+        nothing = "nothing" if measured.simulated == "simulated" else "not all of it"
+        yield f"{measured.simulated}: amounts are what the API would have charged; {nothing} was paid"
     yield f"measured in {folder}, over all of its runs:"
     for name, text in _figures(found, play):
         yield f"  {name:<18} {text}"

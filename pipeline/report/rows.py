@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from headrace.errors import UsageError
-from headrace.journal.database import FILE, reading
+from headrace.journal.reader import finite, moment, opened
 from headrace.journal.stored import restored
 from headrace.records import Result, Status
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
-_VERSION = 2
-_LAST = 1e11
-"""Seconds since 1970 that no clock shows before the year 5138."""
 _ITEMS = "select number, name, prompt, status, result, read_at, ended_at from item where number > ? order by number limit ?"
 _ATTEMPTS = """select a.item, a.key, a.pool, a.sent_at, a.ended_at, a.outcome, a.simulated, a.cost_usd, a.waited_s, a.waited_for,
     a.kind, a.status, a.message, i.pictures, i.name from attempt a left join item i on i.number = a.item order by a.number"""
@@ -95,6 +91,7 @@ class Limit:
 class LimitSeen:
     """What was known of a pool's limits from a moment on."""
 
+    run: int
     at: float
     pool: str
     known: tuple[Limit, ...]
@@ -105,21 +102,10 @@ def journal_rows(folder: Path) -> Iterator[Rows]:
     """The rows of the journal in an output folder, all of one moment.
 
     Raises:
-        UsageError: there is none, it cannot be read, or it is of an older headrace.
+        UsageError: as in :func:`headrace.journal.reader.opened`.
     """
-    if not (folder / FILE).is_file():
-        raise UsageError(f"{folder} holds no journal; name the --out-dir of a run")
-    try:
-        with closing(reading(folder)) as db:
-            # What SQLite was given is ours, what a damaged page holds may be anything.
-            db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            db.execute("begin")
-            (version,) = db.execute("pragma user_version").fetchone()
-            if version != _VERSION:
-                raise UsageError(f"the journal in {folder} is of another headrace; run the job there once more, then it can be reported")
-            yield Rows(db)
-    except (sqlite3.Error, OSError) as error:
-        raise UsageError(f"the journal in {folder} cannot be read: {error}") from None
+    with opened(folder) as db:
+        yield Rows(db)
 
 
 class Rows:
@@ -135,7 +121,7 @@ class Rows:
     def items(self, after: int = 0, limit: int = -1) -> Iterator[Item]:
         """Every prompt, in the order in which they were read; or so many behind that number."""
         for number, name, prompt, status, text, read_at, ended_at in self._db.execute(_ITEMS, (after, limit)):
-            result = None if text is None else _sound(number, name, prompt, text)
+            result = None if text is None else restored(text, Result(seq=number, id=name, prompt=prompt, status=Status.OK))
             known = status if status in set(Status) else "unfinished"
             yield Item(
                 number=number,
@@ -143,7 +129,7 @@ class Rows:
                 prompt=prompt,
                 status=known,
                 result=result,
-                ended_at=_moment(ended_at) if read_at is not None else None,
+                ended_at=moment(ended_at) if read_at is not None else None,
             )
 
     def attempts(self) -> Iterator[Attempt]:
@@ -154,12 +140,12 @@ class Rows:
                 item=item,
                 key=key,
                 pool=pool or key,
-                sent_at=_moment(sent) or 0.0,
-                ended_at=_moment(ended),
+                sent_at=moment(sent) or 0.0,
+                ended_at=moment(ended),
                 outcome=outcome or "open",
                 simulated=bool(simulated),
-                cost_usd=_finite(cost),
-                waited_s=_finite(waited) or 0.0,
+                cost_usd=finite(cost),
+                waited_s=finite(waited) or 0.0,
                 waited_for=cause,
                 kind=kind,
                 status=status,
@@ -171,7 +157,7 @@ class Rows:
     def asked(self) -> Iterator[tuple[float, float]]:
         """When each prompt that a call was made for was read, and when it had its result."""
         for read, ended in self._db.execute(_ASKED):
-            yield _moment(read) or 0.0, _moment(ended) or 0.0
+            yield moment(read) or 0.0, moment(ended) or 0.0
 
     def complete(self) -> bool:
         """Whether no call was made since a run came to the end of its input."""
@@ -180,23 +166,14 @@ class Rows:
     def runs(self) -> Iterator[Run]:
         """Every run, the oldest first."""
         for started, seen, settings, books in self._db.execute(_ALL_RUNS):
-            begun = _moment(started) or 0.0
-            ended = max(begun, _moment(seen) or 0.0)
+            begun = moment(started) or 0.0
+            ended = max(begun, moment(seen) or 0.0)
             yield Run(started_at=begun, seen_at=ended, settings=_json(settings, dict), pools=_mappings(_json(books, list)))
 
     def limits(self) -> Iterator[LimitSeen]:
         """Every change of a limit, in order."""
-        for at, pool, books in self._db.execute("select at, pool, books from limit_seen order by at, rowid"):
-            yield LimitSeen(at=_moment(at) or 0.0, pool=pool, known=tuple(_limits(_json(books, dict).get("known"))))
-
-
-def _sound(number: int, name: str, prompt: str | None, text: str) -> Result | None:
-    result = restored(text, Result(seq=number, id=name, prompt=prompt, status=Status.OK))
-    if result is None:
-        return None
-    numbers = (result.cost_usd, result.saved_usd, result.latency_s, result.waited_s, result.match.similarity if result.match else 0.0)
-    # JSON from elsewhere may hold NaN, which no sum survives.
-    return result if all(number is None or math.isfinite(number) for number in numbers) else None
+        for run, at, pool, books in self._db.execute("select run, at, pool, books from limit_seen order by at, rowid"):
+            yield LimitSeen(run=run, at=moment(at) or 0.0, pool=pool, known=tuple(_limits(_json(books, dict).get("known"))))
 
 
 def _json(text: str, kind: type[Any]) -> Any:
@@ -221,11 +198,3 @@ def _limits(value: object) -> Iterator[Limit]:
 def amount(value: object) -> float | None:
     """A number that is one, and not below 0."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) and value >= 0 else None
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _moment(value: float | None) -> float | None:
-    return value if value is not None and 0 <= value < _LAST else None

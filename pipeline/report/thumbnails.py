@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
@@ -26,6 +27,8 @@ EDGE = 224
 _QUALITY = 60
 _MOST_PIXELS = 40_000_000
 """More than twice the largest picture that a model makes: 160 MB when it is unpacked."""
+_MOST_BYTES = 1_000_000
+"""More than any thumbnail has."""
 _PATH = re.compile(r"images/([0-9a-f]{2})/(\1[0-9a-f]{62})\.[a-z]{3,4}")
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _THREADS = max(2, min(8, os.cpu_count() or 2))
@@ -84,7 +87,7 @@ class Thumbnails:
             return Seen.MISSING
         target = self._root / path
         there = (self._root / picture.path).is_file()
-        if not there or target.is_file():
+        if not there or _made(target):
             return Seen.WHOLE if there else Seen.MISSING
         data = _small(self._root / picture.path)
         if data is None:
@@ -96,9 +99,20 @@ class Thumbnails:
         """The thumbnail's file; None where there is none."""
         path = self.path(picture)
         try:
-            return None if path is None else (self._root / path).read_bytes()
+            if path is None or not _made(self._root / path):
+                return None
+            return (self._root / path).read_bytes()
         except OSError:
             return None
+
+
+def _made(path: Path) -> bool:
+    """Whether a thumbnail is there: no link to somebody's file, which would come into the page, and not what a power cut left of it."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(about.st_mode) and 0 < about.st_size < _MOST_BYTES
 
 
 def _small(path: Path) -> bytes | None:

@@ -78,6 +78,7 @@ def environ(base_url: str, tmp_path: Path) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         "LANG": "C.UTF-8",
+        "TERM": "xterm",
         "NO_PROXY": "127.0.0.1",
         "HTTPS_PROXY": nowhere,
         "OPENAI_API_KEY": KEY,
@@ -96,7 +97,7 @@ def headrace(
             monkeypatch.delenv(name)
 
     def call(*arguments: str) -> CompletedProcess[str]:
-        for name in ("HOME", "NO_PROXY", "HTTPS_PROXY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        for name in ("HOME", "TERM", "NO_PROXY", "HTTPS_PROXY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
             if name in environ:
                 monkeypatch.setenv(name, environ[name])
             else:

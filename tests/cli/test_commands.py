@@ -48,8 +48,9 @@ def test_every_command_explains_itself(headrace: Callable[..., CompletedProcess[
 def test_the_help_of_run_has_every_option_of_the_contract(headrace: Callable[..., CompletedProcess[str]]) -> None:
     text = headrace("run", "--help").stdout
     options = (
-        "--output --out-dir --config --format --model --size --quality --n --output-format --profile --tier --simulate --ordered "
-        "--max-cost --max-in-flight --cache --drain --progress --log-level --log-format"
+        "--output --out-dir --pictures-to --shards --config --format --prompt-column --id-column --model --size --quality "
+        "--n --output-format --profile --tier --simulate --ordered --max-cost --max-in-flight --cache --drain --progress "
+        "--log-level --log-format"
     )
     assert [option for option in options.split() if not re.search(rf"{option}\b", text)] == []
 
@@ -91,7 +92,10 @@ def test_models_lists_every_model_with_its_end_of_life(
         ("run -z", "there is no option -z; 'headrace run --help' says what there is"),
         (
             "run --format jsnl",
-            "--format is 'jsnl'; it can be auto, text, jsonl (did you mean 'jsonl'?); 'headrace run --help' says what there is",
+            (
+                "--format is 'jsnl'; it can be auto, text, jsonl, csv, tsv, parquet (did you mean 'jsonl'?); "
+                "'headrace run --help' says what there is"
+            ),
         ),
         ("run --cache verfied", "--cache is 'verfied'; it can be off, exact, canonical, verified, cosine (did you mean 'verified'?)"),
         ("run --profile sped", "there is no profile 'sped'; there are speed, balanced, quality (did you mean 'speed'?)"),
@@ -106,6 +110,32 @@ def test_a_mistake_is_one_line_with_the_nearest_valid_name(headrace: Headrace, c
     ended = headrace(*command.split())
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     assert ended.stderr.startswith(f"headrace: {line}")
+
+
+@pytest.mark.parametrize("command", ["run", "estimate"])
+@pytest.mark.parametrize(
+    ("options", "table", "said"),
+    [
+        ("--quality hihg", "", "has no quality 'hihg'; of low, medium, high, xhigh, max the nearest is 'high'"),
+        ("--size 1536x1024x", "", "cannot make size '1536x1024x'; the nearest is '1536x1024'"),
+        ("--model gpt-image-2", "quality = 'max'", "gpt-image-2 has no quality 'max'; of low, medium, high the nearest is 'high'"),
+        ("", "background = 'transparent'\noutput_format = 'jpeg'", "a transparent background needs png or webp, not jpeg"),
+    ],
+)
+def test_what_no_prompt_could_be_given_is_refused_before_any_is_read(
+    headrace: Headrace, tmp_path: Path, command: str, options: str, table: str, said: str
+) -> None:
+    (tmp_path / "headrace.toml").write_text(f"[request]\n{table}\n")
+    ended = headrace(command, "nothing-there", *options.split())
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("headrace: the options and [request] ask for what cannot be made: ")
+    assert ended.stderr.endswith(f"{said}\n")
+
+
+def test_a_model_that_is_not_known_is_asked_for_anything(headrace: Headrace, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("a fox\n")
+    ended = headrace("estimate", "in", "--model", "mine", "--quality", "finest", "--json")
+    assert ended.returncode == 0
 
 
 def test_a_mistake_repeats_neither_a_key_nor_a_control_character(headrace: Headrace, key: str) -> None:

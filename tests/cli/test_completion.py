@@ -61,7 +61,7 @@ def test_what_is_offered_fits_the_model_that_was_named(offered: Offered) -> None
         ("--profile", set(catalogue().profiles)),
         ("--output-format", {"png", "jpeg", "webp"}),
         ("--in-doubt", {"retry", "hold"}),
-        ("--format", {"auto", "text", "jsonl"}),
+        ("--format", {"auto", "text", "jsonl", "csv", "tsv", "parquet"}),
     ],
 )
 def test_options_with_few_values_offer_them(offered: Offered, option: str, values: set[str]) -> None:

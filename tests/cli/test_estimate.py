@@ -54,13 +54,38 @@ def test_options_are_those_of_the_run(keyless: Headrace) -> None:
 
 def test_what_a_run_has_kept_is_free_by_the_cache(keyless: Headrace, tmp_path: Path) -> None:
     assert keyless("run", "in.jsonl", "--simulate", "--out-dir", "out").returncode == 0
-    with (tmp_path / "in.jsonl").open("a") as file:
-        file.write('"the blue fox"\n"a green fox"\n')
+    lines = ("a red fox", "A red fox!", "a blue fox", "the blue fox", "a green fox")
+    # With ids of their own they are not what the run has done.
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"prompt": words, "id": f"new {words}"}) + "\n" for words in lines))
     found = report(keyless("estimate", "in.jsonl", "--simulate", "--out-dir", "out", "--json"))
     assert found["paid"]["prompts"] == 1
     assert {free["tier"]: (free["on_disk"], free["in_file"]) for free in found["free"]} == {"exact": (2, 0), "canonical": (2, 0)}
+    assert found["finished"] == 0
     # Answers are of use for what they were made with.
     assert report(keyless("estimate", "in.jsonl", "--simulate", "--out-dir", "out", "--json", "--quality", "high"))["paid"]["prompts"] == 3
+
+
+def test_what_a_run_has_finished_is_not_paid_for_again(keyless: Headrace, tmp_path: Path) -> None:
+    again = ("estimate", "in.jsonl", "--simulate", "--out-dir", "out", "--cache", "off", "--json")
+    assert keyless("run", "in.jsonl", "--simulate", "--out-dir", "out").returncode == 0
+    found = report(keyless(*again, "--max-cost", "0.001"))
+    assert (found["prompts"], found["finished"], found["paid"]["prompts"], found["notes"][:-1]) == (3, 3, 0, found["notes"][1:])
+    with (tmp_path / "in.jsonl").open("a") as file:
+        file.write('"a blue fox"\n"a green fox"\n')
+    found = report(keyless(*again, "--max-cost", "0.001"))
+    # The second of two equal prompts is another one.
+    assert (found["prompts"], found["finished"], found["paid"]["prompts"], found["without_cache"]["prompts"]) == (5, 3, 2, 2)
+    assert report(keyless(*again, "--quality", "high"))["paid"]["prompts"] == 5
+    next((tmp_path / "out" / "images").rglob("*.png")).unlink()
+    assert report(keyless(*again))["finished"] < 3
+
+
+def test_a_budget_that_is_too_small_is_said(keyless: Headrace) -> None:
+    assert keyless("run", "in.jsonl", "--simulate", "--out-dir", "out", "--quality", "low").returncode == 0
+    again = ("estimate", "in.jsonl", "--simulate", "--out-dir", "out", "--quality", "high", "--json")
+    cost = report(keyless(*again))["paid"]["cost_usd"]
+    assert any("earlier runs spent $0.01: a run stops" in note for note in report(keyless(*again, "--max-cost", str(cost)))["notes"])
+    assert not any("budget" in note for note in report(keyless(*again, "--max-cost", str(cost + 1)))["notes"])
 
 
 def test_tables_show_it_and_foreign_text_is_harmless(keyless: Headrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
     from headrace.outcome import Results
+    from headrace.race import Race
     from headrace.simulator import World
 
 GRACE_S = 15.0
@@ -170,7 +171,7 @@ def test_the_same_signal_within_a_quarter_of_a_second_of_the_first_counts_as_one
 ) -> None:
     clock, results = MockClock(), Draining()
     run = _Run(Job(settings=Settings(), source="-", output="-", format="auto", drain_s=9, progress="never", fresh=False))
-    run._results = cast("Results", results)
+    run._results, run._race = cast("Results", results), cast("Race", results)
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -180,6 +181,9 @@ def test_the_same_signal_within_a_quarter_of_a_second_of_the_first_counts_as_one
                 signal.raise_signal(number)
                 await wait_all_tasks_blocked()
             assert (run._signal, results.drained, run._whole.cancel_called) == (sent[0][1], 1, cancelled)
+            # Whoever is told of alerts does not keep a cancelled run from ending, and a third signal is still the run's.
+            assert results.gave_up is cancelled
+            assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=clock)
@@ -190,9 +194,13 @@ class Draining:
 
     in_flight = 3
     drained = 0
+    gave_up = False
 
     def drain(self) -> None:
         self.drained += 1
+
+    def give_up_telling(self) -> None:
+        self.gave_up = True
 
 
 def test_the_drain_has_its_deadline(

@@ -10,6 +10,7 @@ from reliability.simulation import Items, Line, Simulation
 
 from headrace.forecast.report import estimated
 from headrace.settings import CacheSettings, PoolSettings, RunSettings, Settings
+from headrace.sources import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ def test_the_line_starts_its_last_call_when_it_was_told_to_and_costs_what_was_to
     pools = tuple(PoolSettings(**each) for each in POOLS[name])
     cache = CacheSettings(dir=str(tmp_path / "cache"), policy="canonical")
     real = Settings(pool=pools, cache=cache, run=RunSettings(out_dir=str(tmp_path / "out")))
-    told = trio.run(estimated, real, str(source), {})
+    told = trio.run(estimated, real, Source(str(source)), {})
     simulation = Simulation(1, attrs.evolve(real, run=attrs.evolve(real.run, simulate=True)))
     line, last_at = Line(items=Items(asked)), []
 

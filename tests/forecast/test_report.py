@@ -9,6 +9,7 @@ import trio
 from headrace.forecast import survey
 from headrace.forecast.report import estimated
 from headrace.settings import RequestSettings, Settings
+from headrace.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ def estimate(tmp_path: Path) -> Estimate:
         tables = {"pool": [POOL], "cache": {"policy": "canonical", "dir": str(tmp_path / "cache")}} | tables
 
         async def main() -> dict[str, Any]:
-            return await estimated(Settings.from_dict(tables), str(source), {}, format="jsonl", profiles=profiles)
+            return await estimated(Settings.from_dict(tables), Source(str(source), "jsonl"), {}, profiles=profiles)
 
         return trio.run(main)
 

@@ -127,6 +127,19 @@ def test_the_pace_is_held_against_what_the_limits_allowed_meanwhile(folder_of: C
     assert books.calls.made == [2, 2, 3, 2, 3, 2, 3, 2, 1]
 
 
+def test_pools_that_a_later_run_no_longer_has_allow_nothing_more(folder_of: Callable[..., Path]) -> None:
+    async def first(job: Any) -> None:
+        job.pool("one", images=60.0)
+        await job.pay("a fox", job.picture(), took_s=10.0, pool="one")
+
+    async def second(job: Any) -> None:
+        job.pool("other", images=30.0)
+        await job.pay("a heron", job.picture(), took_s=10.0, pool="other")
+
+    folder_of(first)
+    assert list(books_of(folder_of(second)).allowed) == [60.0, 60.0, 30.0, 30.0, 30.0]
+
+
 def test_limits_in_tokens_and_in_calls_at_once_become_pictures_a_minute(folder_of: Callable[..., Path]) -> None:
     async def run(job: Any) -> None:
         await job.pay("two at once", job.picture(), job.picture("blue"), took_s=3.0)

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import re
+import signal
 import sqlite3
 from contextlib import closing
 from hashlib import sha256
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headrace import Settings, generate
+from headrace.cli.reporting import report_on, reported
 from headrace.errors import OutputError, UsageError
 from headrace.journal.database import alone
 from headrace.records import Kind, Match, Problem, Status, Strategy
 from headrace.report.page import write_report
+from headrace.report.roi import lines, return_of
 from headrace.settings import CacheSettings, RunSettings
 
 if TYPE_CHECKING:
@@ -154,6 +157,44 @@ def test_a_page_elsewhere_knows_the_way_to_the_pictures(folder_of: Callable[...,
     assert data(page, "config")["root"] == "../a%20job%20%231/"
     bytes_ = folder.rename(folder.with_name(os.fsdecode(b"a\xffb:c")))
     assert data(write_report(bytes_, tmp_path / "one.html").read_text("utf-8"), "config")["root"] == "a%FFb%3Ac/"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_link_in_the_place_of_the_page_is_replaced_and_a_device_is_not(folder_of: Callable[..., Path], tmp_path: Path) -> None:
+    folder = folder_of(all_kinds)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "notes.html").write_text("notes")
+    link = tmp_path / "page.html"
+    link.symlink_to("elsewhere/notes.html")
+    assert data(write_report(folder, link).read_text("utf-8"), "config")["root"] == "job/"
+    assert (tmp_path / "elsewhere" / "notes.html").read_text() == "notes"
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "-"):
+        with pytest.raises(UsageError, match="cannot be the report"):
+            write_report(folder, tmp_path / name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_half_written_page(folder_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    folder, before = folder_of(all_kinds), signal.getsignal(number)
+    monkeypatch.setattr("headrace.report.charts.draw", lambda _: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as ended:
+        report_on(folder)
+    assert (ended.value.code, signal.getsignal(number)) == (128 + number, before)
+    assert [path.name for path in folder.iterdir() if path.name.endswith((".part", ".html"))] == []
+    with reported(folder):
+        pass
+
+
+def test_money_of_the_simulator_is_told_from_money_that_was_paid(folder_of: Callable[..., Path]) -> None:
+    async def run(job: Any) -> None:
+        await job.pay("a fox", job.picture(), cost_usd=0.25)
+
+    folder_of(run, simulated=True)
+    words = Parsed(write_report(folder_of(run)).read_text("utf-8")).words
+    assert "Partly simulated. 1 of 2 calls went to the simulator: $0.2500 of the cost was not paid." in " ".join(words.split())
+    assert "USD (partly simulated)" in " ".join(words.split())
+    assert next(lines(return_of(tmp := folder_of(run), None, 0.0), str(tmp))).endswith("not all of it was paid")
 
 
 @pytest.mark.usefixtures("undrawn")

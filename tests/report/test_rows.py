@@ -38,7 +38,7 @@ def test_a_file_that_is_no_journal_is_one_line(tmp_path: Path) -> None:
 def test_a_journal_of_an_older_headrace_says_what_to_do(folder_of: Callable[..., Path]) -> None:
     folder = folder_of(one_prompt)
     spoil(folder, "pragma user_version = 1")
-    with pytest.raises(UsageError, match="run the job there once more, then it can be reported"), journal_rows(folder):
+    with pytest.raises(UsageError, match="of an earlier headrace; it is brought up to date by the next run there"), journal_rows(folder):
         pass
 
 

@@ -107,6 +107,20 @@ def test_a_link_to_somewhere_else_is_not_followed(tmp_path: Path) -> None:
     assert Thumbnails(tmp_path).find(picture) is Seen.BROKEN
 
 
+def test_a_thumbnail_that_is_a_link_or_what_a_power_cut_left_is_made_again(tmp_path: Path) -> None:
+    thumbnails, picture = Thumbnails(tmp_path), place(tmp_path, png())
+    thumbnails.find(picture)
+    small = tmp_path / "thumbnails" / "ab" / f"{DIGEST}.webp"
+    made, secret = small.read_bytes(), tmp_path / "secret"
+    secret.write_text("a secret")
+    small.unlink()
+    small.symlink_to(secret)
+    assert thumbnails.read(picture) is None
+    assert (thumbnails.find(picture), thumbnails.read(picture), secret.read_text()) == (Seen.WHOLE, made, "a secret")
+    small.write_bytes(b"")
+    assert (thumbnails.find(picture), thumbnails.read(picture)) == (Seen.WHOLE, made)
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     picture = place(tmp_path, png())
     (tmp_path / "thumbnails").write_text("a file in its place")

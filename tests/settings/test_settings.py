@@ -253,6 +253,23 @@ def test_a_key_in_the_wrong_place_is_not_repeated(data: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"alerts": {"command": "curl https://example.com/canary"}}, "alerts.command: it is not a list"),
+        ({"alerts": {"command": ["curl", {"canary": 1}]}}, "alerts.command.1: it is not text"),
+        ({"alerts": {"webhook": ["https://example.com/canary"]}}, "alerts.webhook: it is not text"),
+        ({"alerts": "https://example.com/canary"}, "alerts: it is not a table"),
+        ({"quota": {"store": {"canary": 1}}}, "quota.store: it is not text"),
+        ({"quota": "redis://:canary@127.0.0.1"}, "quota: it is not a table"),
+        ({"key": CANARY}, "key: '***' is not a list"),
+        ({"alerts": {"window_s": "long"}}, "alerts.window_s: 'long' is not a number"),
+    ],
+)
+def test_what_is_shown_nowhere_is_not_quoted_either(data: dict[str, Any], says: str) -> None:
+    assert complaint(data) == says
+
+
+@pytest.mark.parametrize(
     "content",
     [
         "[request",

@@ -1,0 +1,141 @@
+"""Results into a Parquet file. Only for where ``pyarrow`` is installed (``headrace[parquet]``).
+
+Such a file has no half state: without its footer, which comes last, it is nothing. So it grows beside its name, gets it at the end, and is
+written anew by each run: the journal has every result, and gives what earlier runs finished again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import trio
+
+from headrace.arrow import SCHEMA, batch
+from headrace.errors import OutputError
+from headrace.files import PART, place
+from headrace.output import write_all
+from headrace.records import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from headrace.disk import Disk
+    from headrace.records import Result
+
+TOGETHER = 64
+"""Results that become columns together."""
+GROUP_ROWS = 4096
+GROUP_BYTES = 8 * 2**20
+"""What a row group holds at the most, and so what is kept in memory."""
+
+
+class ParquetWriter:
+    """Writes results as rows; when that fails it says so once, and lets what is in flight come to its end.
+
+    Args:
+        path: the file.
+        failed: called once when rows cannot be written any more.
+
+    Raises:
+        OutputError: the file cannot be made.
+    """
+
+    def __init__(self, path: Path, failed: Callable[[], None]) -> None:
+        self._name = str(path)
+        self._failed = failed
+        self.error: OutputError | None = None
+        self.lines = 0
+        final = path.resolve()
+        if final.exists() and not final.is_file():
+            raise OutputError(f"{path} cannot be written: it is no file, and Parquet can go into nothing else")
+        self._part = Part(final.with_name(f".{final.name}{PART}"), final)
+        try:
+            self._handle = os.open(self._part.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            if final.exists():
+                os.fchmod(self._handle, stat.S_IMODE(final.stat().st_mode))
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+        self._sink = _Sink()
+        self._file: pq.ParquetWriter | None = None
+        self._held: list[Result] = []
+        self._group: list[pa.RecordBatch] = []
+        self._disk: Disk | None = None
+
+    def start(self, disk: Disk) -> None:
+        """Begin; on a full disk rows wait for room. Without this the file that is there stays."""
+        self._disk = disk
+        self._file = pq.ParquetWriter(pa.PythonFile(self._sink, mode="w"), SCHEMA)
+
+    async def write(self, results: Sequence[Result]) -> None:
+        """Take some results; after a failure, do nothing."""
+        assert self._disk is not None  # noqa: S101 - a run starts it first
+        if self.error is not None:
+            return
+        self._held += results
+        if len(self._held) < TOGETHER:
+            return
+        await trio.to_thread.run_sync(self._gather)
+        try:
+            if self._sink.left[0]:
+                await self._disk.write(write_all, self._handle, self._sink.left)
+        except OSError as error:
+            self._give_up(error)
+            self._failed()
+
+    def close(self) -> None:
+        """Write what is left, and give the file its name. Blocks; whether that worked is in ``error``."""
+        try:
+            if self._file is None or self.error is not None:
+                self._part.path.unlink(missing_ok=True)
+                return
+            self._gather(last=True)
+            self._file.close()
+            write_all(self._handle, self._sink.left)
+            place((self._part,), durable=True)
+        except OSError as error:
+            self._give_up(error)
+            self._part.path.unlink(missing_ok=True)
+        except OutputError as error:
+            self.error = error
+        finally:
+            os.close(self._handle)
+
+    def _gather(self, *, last: bool = False) -> None:
+        assert self._file is not None  # noqa: S101 - a run starts it first
+        if self._held:
+            self._group.append(batch(self._held))
+            self.lines += len(self._held)
+            self._held = []
+        rows, size = (sum(getattr(each, name) for each in self._group) for name in ("num_rows", "nbytes"))
+        if self._group and (last or rows >= GROUP_ROWS or size >= GROUP_BYTES):
+            self._file.write_table(pa.Table.from_batches(self._group), row_group_size=rows)
+            self._group = []
+            # What was freed is given back: the threads that take turns here would each keep their own.
+            pa.default_memory_pool().release_unused()
+
+    def _give_up(self, error: OSError) -> None:
+        self.error = OutputError(f"{self._name} cannot be written: {error.strerror}; every result is in the journal")
+
+
+class _Sink:
+    """Takes what pyarrow writes, until it goes to the disk: a write that waits for room must not be pyarrow's."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.left = [b""]
+
+    def write(self, data: bytes) -> int:
+        self.left[0] += bytes(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def close(self) -> None:
+        """The descriptor is closed by who opened it."""
