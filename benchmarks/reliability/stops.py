@@ -101,7 +101,8 @@ class _Trials:
         code = ended(process)
         took = time.monotonic() - began
         # Behind its last words nothing is left to be lost, and a signal ends it as it ends every program.
-        right = {128 + first, 0, -second} if "goes on from here" in job.stderr else {128 + first, 0}
+        said = any(words in job.stderr for words in ("goes on from here", "stopped before it began"))
+        right = {128 + first, 0, -second} if said else {128 + first, 0}
         if code not in right or took > 5:  # noqa: PLR2004
             self.tally.broke(CANCEL, [f"{job.name}: {code} after {first.name}, {took:.1f} s after {second.name}: {job.stderr[-800:]!r}"])
         doubts = sum(outcome in (None, "unknown") for outcome in attempts(job.out_dir).values())

@@ -126,7 +126,7 @@ def test_an_argument_that_cannot_be_used_is_one_line(
     assert complaint in told(ended)
 
 
-@pytest.mark.parametrize("arguments", [("--colour", "red"), ("--format", "csv"), ("--drain", "-1"), ("--n", "many"), ("a", "b")])
+@pytest.mark.parametrize("arguments", [("--colour", "red"), ("--format", "xml"), ("--drain", "-1"), ("--n", "many"), ("a", "b")])
 def test_an_option_that_is_none_is_one_line(headrace: Callable[..., CompletedProcess[str]], arguments: tuple[str, ...]) -> None:
     ended = headrace("run", *arguments)
     assert ended.returncode == USAGE
