@@ -32,7 +32,7 @@ demo: $(VENV)/installed  ## sixty prompts through the embedded simulator
 dev: $(VENV)/developing  ## everything needed to work on it
 
 test: $(VENV)/developing  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/developing  ## style, types, layers
 	$(BIN)/ruff check

@@ -15,8 +15,8 @@ from headrace.errors import UsageError
 from headrace.flow import flow
 from headrace.items import iterate
 from headrace.journal.line import journal_line
-from headrace.observe.binding import Pulled, idle
 from headrace.observe.counters import Counters
+from headrace.observe.pulled import Pulled, idle
 from headrace.observe.watcher import Snapshot
 from headrace.outcome import Results
 from headrace.prompts import PromptReader
@@ -155,12 +155,10 @@ class Race:
         depths: Counter[str] = Counter()
         for running in self._lines:
             depths.update(running.depths())
-        # The last slot of a line is taken for a prompt that does not come.
-        going = [pulled for running, pulled in self._lines.items() if running.results.statistics().open_send_channels]
         return Snapshot(
             pools=self.statistics(),
             depths=depths,
-            in_flight=sum(self.max_in_flight - pulled.slots.value for pulled in going),
+            in_flight=sum(self.max_in_flight - pulled.slots.value - pulled.pulling for pulled in self._lines.values()),
             max_in_flight=self.max_in_flight * max(1, len(self._lines)),
             spent_usd=self.budget.spent_usd,
             max_cost_usd=self.budget.most_usd,

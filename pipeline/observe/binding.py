@@ -6,7 +6,7 @@ Seconds by cause come from each pool's ledger; what is left to do here is to say
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -17,7 +17,7 @@ from headrace.log import log
 from headrace.told import CALLS, RESOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from headrace.admission.books import PoolStatistics
 
@@ -32,42 +32,8 @@ LOOK_S = 60.0
 WORTH_A_WARNING = 0.5
 OF_THE_LINE = (ledger.INPUT, ledger.IN_FLIGHT, ledger.CONSUMER)
 """What holds up all pools alike."""
-NEARLY_ALL = 0.8
-"""Part of the prompts in flight that is in a call where more of them would be more calls."""
 SAME = 0.01
 _LEARNT = {"refusal": "learnt from a refusal", "refusals": "learnt from refusals", "header": "learnt from headers"}
-
-
-class Pulled:
-    """The items of one line, and whether there are more.
-
-    Args:
-        items: what the line reads.
-        slots: one for each prompt that may be in flight.
-    """
-
-    def __init__(self, items: AsyncIterable[object], slots: trio.Semaphore) -> None:
-        self._items = aiter(items)
-        self.slots = slots
-        self.ended = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> object:
-        try:
-            return await anext(self._items)
-        except Exception:
-            self.ended = True
-            raise
-
-
-def idle(lines: Sequence[Pulled], calls: Callable[[], int], max_in_flight: int) -> str:
-    """What keeps requests from coming where nobody waits for a limit; the lines are those whose input goes on, ``calls`` those out."""
-    full = sum(line.slots.value == 0 for line in lines)
-    if not full:
-        return ledger.INPUT if lines else ledger.NOTHING
-    return ledger.IN_FLIGHT if calls() >= NEARLY_ALL * full * max_in_flight else ledger.CONSUMER
 
 
 @attrs.frozen
