@@ -39,7 +39,7 @@ class Books:
     allowed: Sequence[float | None]
     """Pictures a minute at each point of the charts."""
     asked_s: float
-    """Seconds between being read and being answered, added up over the prompts that calls were made for."""
+    """Seconds between being read and being answered, or the last call, added up over the prompts that calls were made for."""
 
     @property
     def asked(self) -> list[str]:

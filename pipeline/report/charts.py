@@ -29,6 +29,8 @@ _WIDTH = 4.7
 """Inches: at 10 points it can be read on a phone, and two fit beside each other on a desk."""
 _SHOWN = 8
 _LONGEST = 34
+_NOT_XML = {0xFFFE: " ", 0xFFFF: " "}
+"""One of them, and a browser does not show the picture."""
 _MINUTES = 120.0
 _DAYS = 2 * 86_400.0
 
@@ -220,4 +222,4 @@ def _latency(latencies: Sequence[Latency]) -> Figure:
 
 
 def _short(name: str) -> str:
-    return clean(name, _LONGEST)
+    return clean(name, _LONGEST).translate(_NOT_XML)

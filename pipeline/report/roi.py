@@ -5,7 +5,6 @@ The comparison is the same job without the cache: every answered prompt is paid 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 DAYS = 30
 MONTHS = 12
+_MOST = 1e12
+"""More than there is to be had, and no sum of it is infinite."""
 
 
 @attrs.frozen(kw_only=True)
@@ -132,8 +133,8 @@ def return_of(folder: Path, volume: float | None, setup_usd: float) -> Return:
         UsageError: there is no journal, it cannot be read, or nothing in it has a price; or a figure is none.
     """
     for name, value in (("volume", volume), ("setup cost", setup_usd)):
-        if value is not None and not 0 <= value < math.inf:  # written so that NaN fails
-            raise UsageError(f"the {name} is {value}; it has to be a number of at least 0")
+        if value is not None and not 0 <= value <= _MOST:  # written so that NaN fails
+            raise UsageError(f"the {name} is {value}; it has to be a number of at least 0, and at most {_MOST:,.0f}")
     with journal_rows(folder) as rows:
         measured = _measured(read_books(rows, folder))
     if not measured.answered or not measured.paid_usd + measured.saved_usd:

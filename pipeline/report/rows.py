@@ -23,8 +23,8 @@ _ATTEMPTS = """select a.item, a.key, a.pool, a.sent_at, a.ended_at, a.outcome, a
     a.kind, a.status, a.message, i.pictures, i.name from attempt a left join item i on i.number = a.item order by a.number"""
 _COMPLETE = "select coalesce(max(since), 0) >= (select coalesce(max(number), 0) from attempt) from job"
 _ALL_RUNS = "select started_at, seen_at, settings, books from run order by started_at"
-_ASKED = """select read_at, ended_at from item i where read_at is not null and ended_at is not null
-    and exists (select 1 from attempt a where a.item = i.number)"""
+_ASKED = """select i.read_at, coalesce(i.ended_at, max(coalesce(a.ended_at, a.sent_at))) from item i join attempt a on a.item = i.number
+    where i.read_at is not null group by i.number"""
 
 
 @attrs.frozen(kw_only=True)
@@ -155,7 +155,7 @@ class Rows:
             )
 
     def asked(self) -> Iterator[tuple[float, float]]:
-        """When each prompt that a call was made for was read, and when it had its result."""
+        """When each prompt that a call was made for was read, and when it had its result; the end of its last call where it has none."""
         for read, ended in self._db.execute(_ASKED):
             yield moment(read) or 0.0, moment(ended) or 0.0
 

@@ -81,10 +81,11 @@ def test_what_a_run_has_finished_is_not_paid_for_again(keyless: Headrace, tmp_pa
 
 
 def test_a_budget_that_is_too_small_is_said(keyless: Headrace) -> None:
-    assert keyless("run", "in.jsonl", "--simulate", "--out-dir", "out", "--quality", "low").returncode == 0
+    assert keyless("run", "in.jsonl", "--simulate", "--out-dir", "out", "--quality", "low", "--max-cost", "0.008").returncode == 3
     again = ("estimate", "in.jsonl", "--simulate", "--out-dir", "out", "--quality", "high", "--json")
     cost = report(keyless(*again))["paid"]["cost_usd"]
-    assert any("earlier runs spent $0.01: a run stops" in note for note in report(keyless(*again, "--max-cost", str(cost)))["notes"])
+    notes = report(keyless(*again, "--max-cost", str(cost)))["notes"]
+    assert any("of which earlier runs spent $0.01: a run stops" in note for note in notes), notes
     assert not any("budget" in note for note in report(keyless(*again, "--max-cost", str(cost + 1)))["notes"])
 
 

@@ -103,6 +103,17 @@ def test_the_time_of_prompts_goes_to_waiting_generating_failing_and_the_rest(fol
     }
 
 
+def test_the_time_of_a_prompt_without_a_result_counts_as_far_as_its_last_call(folder_of: Callable[..., Path]) -> None:
+    async def run(job: Any) -> None:
+        prompt = await job.read("a fox")
+        job.wall.now += 6.0
+        await job.call(prompt, 1.0, LIMITED, waited_s=6.0, waited_for="images/min")
+
+    books = books_of(folder_of(run))
+    assert books.asked_s == 7.0
+    assert sum(seconds for _, seconds in books.calls.seconds(books.asked_s)) == 7.0
+
+
 def test_the_pace_is_held_against_what_the_limits_allowed_meanwhile(folder_of: Callable[..., Path]) -> None:
     async def run(job: Any) -> None:
         job.pool(images=60.0)

@@ -98,7 +98,7 @@ def test_a_report_tells_what_a_run_came_to(folder_of: Callable[..., Path]) -> No
         "60 images/min \N{MULTIPLICATION SIGN} 50%",
         "moderation blocked 1",
         "Cache: same meaning 1 1 $0.2500",
-        "1 prompts were given the picture of a prompt in other words",
+        "1 prompt was given the picture of a prompt in other words",
     ):
         assert said in words
     assert "Simulated." not in words
@@ -186,15 +186,29 @@ def test_a_signal_leaves_no_half_written_page(folder_of: Callable[..., Path], mo
         pass
 
 
-def test_money_of_the_simulator_is_told_from_money_that_was_paid(folder_of: Callable[..., Path]) -> None:
+def test_names_that_xml_cannot_hold_leave_the_charts_whole(folder_of: Callable[..., Path]) -> None:
     async def run(job: Any) -> None:
+        await job.pay("a fox", job.picture(), model="m\uffff\ufffe\x0b", quality="\ud800<&")
+
+    page = write_report(folder_of(run)).read_text("utf-8")
+    charts = re.findall(r'data:image/svg\+xml;base64,([^"]+)', page)
+    assert charts
+    assert not any(re.search("[\x0b\ufffe\uffff]", base64.b64decode(chart).decode()) for chart in charts)
+
+
+def test_money_of_the_simulator_is_told_from_money_that_was_paid(folder_of: Callable[..., Path]) -> None:
+    async def play(job: Any) -> None:
         await job.pay("a fox", job.picture(), cost_usd=0.25)
 
-    folder_of(run, simulated=True)
-    words = Parsed(write_report(folder_of(run)).read_text("utf-8")).words
+    async def real(job: Any) -> None:
+        await job.pay("a heron", job.picture("blue"), cost_usd=0.5)
+
+    folder_of(play, simulated=True)
+    folder = folder_of(real)
+    words = Parsed(write_report(folder).read_text("utf-8")).words
     assert "Partly simulated. 1 of 2 calls went to the simulator: $0.2500 of the cost was not paid." in " ".join(words.split())
     assert "USD (partly simulated)" in " ".join(words.split())
-    assert next(lines(return_of(tmp := folder_of(run), None, 0.0), str(tmp))).endswith("not all of it was paid")
+    assert next(lines(return_of(folder, None, 0.0), "job")).endswith("not all of it was paid")
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -87,7 +87,7 @@ def test_a_folder_that_nothing_was_paid_in_has_nothing_to_go_by(folder_of: Calla
         return_of(folder_of(unpriced, "two"), None, 0.0)
 
 
-@pytest.mark.parametrize(("volume", "setup"), [(float("nan"), 0.0), (-1.0, 0.0), (None, float("inf"))])
+@pytest.mark.parametrize(("volume", "setup"), [(float("nan"), 0.0), (-1.0, 0.0), (None, float("inf")), (1e308, 0.0)])
 def test_a_figure_that_is_none_is_refused(tmp_path: Path, volume: float | None, setup: float) -> None:
     with pytest.raises(UsageError, match="has to be a number of at least 0"):
         return_of(tmp_path, volume, setup)
