@@ -195,7 +195,7 @@ def _is_azure(settings: ProviderSettings | AlternativeSettings, url: str) -> boo
     if settings.kind is not None:
         return settings.kind == "azure"
     # Azure has the vendor's own form as well, below /openai/v1.
-    return (urlsplit(url).hostname or "").endswith(AZURE_HOSTS) and not url.endswith("/v1")
+    return (urlsplit(url).hostname or "").endswith(AZURE_HOSTS) and not url.endswith("/openai/v1")
 
 
 def _checked(settings: ProviderSettings | AlternativeSettings, url: str) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import io
 import os
 import stat
+import threading
 import warnings
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ MOST_IN_ALL = 100_000_000
 """Bytes of all pictures of one prompt: they are in memory while they are sent."""
 _FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp", "MPO": "jpeg"}
 """MPO is what cameras write: a JPEG file with a second picture behind it."""
+_FILTERS = threading.Lock()
+"""The filters of warnings are the whole process's: two threads that change them at once would leave them changed."""
 
 
 def uploads(images: tuple[str, ...], mask: str | None) -> tuple[tuple[Upload, ...], Upload | None]:
@@ -107,12 +110,14 @@ def _at_once(name: str, flags: int) -> int:
 def _checked(where: str, data: bytes, path: str | None) -> Upload:
     named = where if path is None else f"{where}: {path}"
     try:
-        with warnings.catch_warnings():
+        with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
                 kind, (width, height), clear = _FORMATS[picture.format or ""], picture.size, picture.has_transparency_data
                 picture.verify()
-    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UsageError(f"{named} is too large: it has more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+    except (OSError, SyntaxError, ValueError, KeyError):
         raise UsageError(f"{named} is no whole PNG, JPEG or WebP picture") from None
     return Upload(
         sha256=hashlib.sha256(data).hexdigest(),

@@ -17,7 +17,7 @@ from headrace.admission.booking import Cost
 from headrace.admission.owners import Owners
 from headrace.admission.permit import Permit
 from headrace.admission.queue import Queue
-from headrace.admission.verdict import verdict
+from headrace.admission.verdict import shared_too_long, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.admission.books import PoolStatistics
     from headrace.admission.pool import Pool
     from headrace.admission.queue import Waiter
+    from headrace.admission.shared import Turnstile
     from headrace.records import Problem
 
 
@@ -87,8 +88,13 @@ class Gate:
             raise
         assert waiter.outcome is not None  # noqa: S101 - set before the event
         if isinstance(waiter.outcome, Permit) and (turnstile := waiter.outcome.turnstile) is not None:
-            return await waiter.outcome.passed(turnstile, cost)
+            return await self._passed(waiter.outcome, turnstile, cost)
         return waiter.outcome
+
+    async def _passed(self, permit: Permit, turnstile: Turnstile, cost: Cost) -> Permit | Problem:
+        with trio.move_on_after(self._max_wait_s):
+            return await permit.passed(turnstile, cost)
+        return shared_too_long(permit.pool, turnstile.cause, self._max_wait_s)
 
     def hold(self, reason: str) -> None:
         """Let nothing in until :meth:`resume`; whoever waits goes on waiting, for as long as it takes."""

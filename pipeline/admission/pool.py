@@ -128,6 +128,10 @@ class Pool:
         """Until when it lets nothing in, whatever the cost: a pause, or a server that fails."""
         return max(self._breaker.open_until, self._refusals.paused_until)
 
+    def pause(self, until: float, why: str) -> None:
+        """Let nothing in before then: another process that shares its limits was asked to wait."""
+        self._refusals.pause(until, why)
+
     @property
     def failing(self) -> bool:
         """Whether it is held back because its server fails."""

@@ -51,6 +51,11 @@ class Refusals:
         self.paused_until = max(self.paused_until, now + wait)
         return new
 
+    def pause(self, until: float, said: str) -> None:
+        """Somebody else was refused who draws on the same limits."""
+        if until > self.paused_until:
+            self.paused_until, self.said = until, said
+
     def let_in(self) -> None:
         """A call got through: whatever comes next is a new story; a pause that was asked for is kept all the same."""
         self.rounds, self._since = 0, float("inf")

@@ -44,5 +44,11 @@ def verdict(pools: Sequence[Pool], cost: Cost, now: float, max_wait_s: float) ->
     return Problem(kind=Kind.WAITED_TOO_LONG, message=f"it cannot start {patience}: {told}", retryable=True)
 
 
+def shared_too_long(pool: Pool, cause: str, max_wait_s: float) -> Problem:
+    """A request has waited so long for its slot of a pool that other processes share; ``cause`` is what kept it, as the books have it."""
+    told = f"it could not start within {max_wait_s:,.0f} s ([run] max_wait_s): pool {pool.name} is shared by [quota] with others ({cause})"
+    return Problem(kind=Kind.WAITED_TOO_LONG, message=told, retryable=True)
+
+
 def _reasons(pools: Sequence[Pool]) -> Iterator[str]:
     return (reason for pool in pools if not pool.alive for reason in pool.reasons())

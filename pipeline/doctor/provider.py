@@ -124,7 +124,11 @@ def _trouble(url: str, problem: Problem) -> Finding:
     state, what, following = {
         Kind.AUTH: (failed, "refuses the key", "put a key there that is valid: see the vendor's page of keys"),
         Kind.FORBIDDEN: (warning, "does not let the key list models", "it may make pictures all the same: 'headrace limits --probe' tries"),
-        Kind.NOT_FOUND: (warning, "has no list of models, so the key is not checked", "see that base_url is right: most end with /v1"),
+        Kind.NOT_FOUND: (
+            warning,
+            "has no list of models, so the key is not checked",
+            "see that base_url is right: most end with /v1, Azure's with its host",
+        ),
         Kind.RATE_LIMITED: (warning, "answers that there are too many calls", "wait a minute"),
         Kind.BILLING: (failed, "says that there is no money", "see to the organisation's billing"),
         Kind.NETWORK: (failed, "cannot be reached", "see to the network, to base_url, and to HTTPS_PROXY where there is a proxy"),

@@ -129,18 +129,19 @@ class Account:
             self._renew_at = now + self.ttl_s / 3
         return news
 
-    def delivered(self, books: int, now: float) -> None:
-        """These are the books that have it; where they are others than before, they are told the whole last minute next."""
+    def delivered(self, books: int, now: float) -> bool:
+        """These are the books that have it; whether they are others than before: then they are told the whole last minute next."""
         if books == self._books:
-            return
+            return False
         self._forget(now)
         for log in self._used.values():
             for used in log:
                 used.slot_us = None
-        if self._books is not None:
-            self._enter(books)
+        self._news.corrections.clear()  # of slots of the former books
+        self._enter(books)
         self._books = books
         self._renew_at = now
+        return True
 
     def rejoin(self, now: float) -> None:
         """The store is back: it is told what was used without it."""
@@ -173,6 +174,7 @@ class Account:
             if resource in place and more
         ]
         return {
+            "books": self._books,
             "past": past,
             "corrections": corrections,
             "over": sorted(news.over),

@@ -6,7 +6,7 @@
 -- ARGV[1]: JSON, see exchange.py. Times are microseconds of this server's clock, durations are microseconds; all numbers stay
 -- below 2^53. Returns {granted, wait, slot, opened, workers, binding, and of each resource what the last minute used}.
 
-local SLOT, OPENING, PATIENCE, WORKER, KEPT = 100000, 1000000, 1000000, 30000000, 180000
+local SLOT, OPENING, PATIENCE, WORKER, KEPT, BACK = 100000, 1000000, 1000000, 30000000, 180000, 1000000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local told = cjson.decode(ARGV[1])
@@ -16,12 +16,19 @@ local function whole(number) return string.format('%.0f', number) end
 local function get(key, field) return tonumber(redis.call('HGET', key, field) or nil) end
 local function key_of(resource) return KEYS[3 + resource] end
 
+-- Books of another life of the server may lack what was told last (a snapshot, a replica), and those of a clock that was set back lie in
+-- the future: they are worth nothing.
+local info = redis.pcall('INFO', 'server')
+local life = type(info) == 'string' and info:match('run_id:(%x+)') or ''
+local former, seen = redis.call('HGET', meta, 'life'), get(meta, 'seen')
+if (former and former ~= life) or (seen and now < seen - BACK) then redis.call('DEL', unpack(KEYS)) end
+
 -- Books without an opening are new, or were lost: for a moment nothing starts, so that whoever was here before can enter what it has
 -- used, and whatever it had booked has started.
 local opened = get(meta, 'opened')
 if not opened then
     opened = now
-    redis.call('HSET', meta, 'opened', whole(now))
+    redis.call('HSET', meta, 'opened', whole(now), 'life', life)
 end
 
 local function forget(key, window)
@@ -56,7 +63,8 @@ for _, charge in ipairs(told.past or {}) do
     enter(key, now - ago, cost)
     redis.call('HSET', key, 'due', whole(math.max(due(key, tolerance), now + tolerance)))
 end
-for _, correction in ipairs(told.corrections or {}) do
+-- In other books the slot is not what it was, and the call is entered there as it turned out.
+for _, correction in ipairs(told.books == opened and told.corrections or {}) do
     local resource, at, cost, pace = unpack(correction)
     local key, slot = key_of(resource), whole(math.floor(at / SLOT))
     if get(key, slot) then
@@ -105,7 +113,14 @@ local function start(ask)
     end
     if kept_for_another() then
         local behind = get(meta, 'first_over')
-        if behind > at then at, binding = behind, get(meta, 'first_binding') end
+        if behind > at then
+            -- By its key: the other may know of other limits.
+            local kept = redis.call('HGET', meta, 'first_binding')
+            at, binding = behind, -2
+            for resource = 1, #ask.needs do
+                if key_of(resource) == kept then binding = resource end
+            end
+        end
     end
     return at, binding
 end
@@ -114,7 +129,7 @@ local function keep(ask, at, binding)
     if kept_for_another() then return end
     local cost, pace = unpack(ask.needs[binding])
     redis.call('HSET', meta, 'first', ask.lease, 'first_until', whole(at - ask.horizon + PATIENCE),
-        'first_over', whole(at + cost * pace), 'first_binding', binding)
+        'first_over', whole(at + cost * pace), 'first_binding', key_of(binding))
 end
 
 local granted, at, binding = 0, now, 0
@@ -140,6 +155,7 @@ if told.ask then
         at = at - ask.horizon
     end
 end
+redis.call('HSET', meta, 'seen', whole(now))
 for _, key in ipairs({meta, workers}) do redis.call('PEXPIRE', key, KEPT) end
 redis.call('PEXPIRE', calls, math.max(KEPT, math.ceil(told.ttl / 1000)))
 local answer = {granted, at - now, at, opened, redis.call('ZCARD', workers), binding}

@@ -20,8 +20,10 @@ AGAIN_S = 0.25
 FEW = 300.0
 """Of so small a limit the pace leaves less than three calls a minute to spare, and processes are late each in its own way."""
 GUARD_S = 0.5
-PAUSED, CALLS = 0, -1
-"""What binds where it is no resource."""
+OPENING_S = 1.0
+"""New books are shut for so long, as :data:`PAUSED` ones are."""
+PAUSED, CALLS, TURN = 0, -1, -2
+"""What binds where it is no resource; the last: another process is the first, for a limit that this one does not know."""
 _US = 1_000_000
 
 
@@ -39,7 +41,7 @@ class Answer:
     workers: int
     """Processes that have this pool."""
     binding: int
-    """What keeps the call until then: the number of a resource from 1, or :data:`PAUSED`, or :data:`CALLS`."""
+    """What keeps the call until then: the number of a resource from 1, or :data:`PAUSED`, :data:`CALLS`, :data:`TURN`."""
     totals: tuple[int, ...]
     """What all processes used of each resource in the last minute."""
 

@@ -61,8 +61,8 @@ async def open_quota(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     if settings.quota.store is None or settings.run.simulate:
         yield None
         return
-    worker = Worker(name=secrets.token_hex(6), least=settings.quota.workers or 1)
-    async with open_store(*settings.quota.address(environ)) as store, trio.open_nursery() as nursery:
+    worker = Worker(name=secrets.token_hex(6), least=settings.quota.workers or 0)
+    async with open_store(*settings.quota.address(environ), settings.quota.namespace) as store, trio.open_nursery() as nursery:
         quota = Quota(Link(store), settings.quota.namespace, worker, nursery)
         nursery.start_soon(quota.link.run)
         try:

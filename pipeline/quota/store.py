@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import trio
 
 from headrace.errors import UsageError, lone
+from headrace.quota.exchange import encoded, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -72,11 +73,11 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(url: Secret, password: Secret | None = None) -> AsyncIterator[Store]:
-    """Connect.
+async def open_store(url: Secret, password: Secret | None = None, namespace: str = "headrace") -> AsyncIterator[Store]:
+    """Connect; keys begin with ``namespace``.
 
     Raises:
-        UsageError: the extra is not installed, or no Redis answers there.
+        UsageError: the extra is not installed, or no Redis answers there, or it does not let the script work.
     """
     try:
         import anyio  # noqa: PLC0415 - coredis's
@@ -95,6 +96,8 @@ async def open_store(url: Secret, password: Secret | None = None) -> AsyncIterat
         username=unquote(parts.username) if parts.username else None,
         password=None if password is None else password.reveal(),
         ssl=parts.scheme == "rediss",
+        ssl_cert_reqs="required",
+        ssl_check_hostname=True,
         connect_timeout=CALL_S,
         retry_policy=NoRetryPolicy(),
     )
@@ -102,7 +105,7 @@ async def open_store(url: Secret, password: Secret | None = None) -> AsyncIterat
     try:
         async with client:
             store = Store(client, failures)
-            await _ready(store)
+            await _ready(store, namespace)
             entered = True
             yield store
     except (*failures, ExceptionGroup, LostError) as error:
@@ -113,9 +116,11 @@ async def open_store(url: Secret, password: Secret | None = None) -> AsyncIterat
         raise UsageError(f"[quota] store: no Redis can be used at {where(url)}: {why}") from None
 
 
-async def _ready(store: Store) -> None:
+async def _ready(store: Store, namespace: str) -> None:
     with trio.fail_after(OPEN_S):
         await store.ping()
+        # A replica, or a user who may not: each process would take the whole limits for its own.
+        await store.exchange(keys_of(f"{namespace}:ready", ()), encoded({"worker": "", "ttl": 0, "leaves": True}))
 
 
 def where(url: Secret) -> str:

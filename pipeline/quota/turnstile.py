@@ -12,10 +12,10 @@ import attrs
 import trio
 
 from headrace.admission import ledger
-from headrace.quota.account import Account, Holding
-from headrace.quota.exchange import CALLS, PAUSED, ask, encoded, keys_of
+from headrace.quota.account import Account
+from headrace.quota.exchange import CALLS, OPENING_S, PAUSED, ask, encoded, keys_of
 from headrace.quota.safe import Safe
-from headrace.told import TOKENS
+from headrace.quota.slot import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from headrace.admission.booking import Cost
     from headrace.admission.bucket import Terms
     from headrace.admission.pool import Pool
+    from headrace.quota.account import Holding
     from headrace.quota.exchange import Answer
     from headrace.quota.link import Link
-    from headrace.records import Usage
 
 LEAD_S = 0.25
 """The next call asks so long before the last slot: time for the way to the store and back."""
@@ -35,6 +35,10 @@ BEAT_S = 0.75
 """Whoever has used something tells so often what there is to tell: books that were lost open after a second."""
 IDLE_BEAT_S = 10.0
 """Whoever has not says so often that it is there; after half a minute of silence it is not."""
+LATE_S = 1.0
+"""A slot that is missed by so much (the process or the machine stood still) is nobody's any more: others have had theirs since."""
+SILENT_S = 30.0
+"""Books that are new need so long to count the processes: not fewer than before are reckoned with until then."""
 LEASE_S = 30.0
 """A lease outlives the longest call by so much."""
 
@@ -45,7 +49,7 @@ class Worker:
 
     name: str
     least: int
-    """Processes to reckon with at least while the store is lost."""
+    """Processes to reckon with at least while the store is lost; 0: nobody knows before the store has said it."""
 
 
 class Turnstile:
@@ -71,7 +75,7 @@ class Turnstile:
         self._turn = trio.Lock()
         self._telling = trio.Lock()
         self._waiting = 0
-        self._workers = 1
+        self._workers, self._counted_at = 0, float("-inf")
         self._number = 0
         self._told_at = float("-inf")
         self._safe: Safe | None = None
@@ -92,6 +96,15 @@ class Turnstile:
 
     async def passed(self, cost: Cost) -> Slot:
         """Wait for a slot, and for its moment."""
+        while True:
+            holding = await self._moment(cost)
+            slot = Slot(self._pool, self._account, holding)
+            if trio.current_time() <= holding.start + LATE_S:
+                return slot
+            slot.released()
+            self.comes()
+
+    async def _moment(self, cost: Cost) -> Holding:
         holding = None
         try:
             async with self._turn:
@@ -106,7 +119,7 @@ class Turnstile:
             else:
                 Slot(self._pool, self._account, holding).released()
             raise
-        return Slot(self._pool, self._account, holding)
+        return holding
 
     async def run(self) -> None:
         """Tell what there is to tell, and that this process is there, where nobody asks; runs until cancelled."""
@@ -115,7 +128,8 @@ class Turnstile:
             due = self._told_at + (BEAT_S if self._account.in_use(now) else IDLE_BEAT_S)
             if now >= due and self._link.up:
                 await self._exchange(self._terms())
-            await self._link.turned(BEAT_S)
+            else:
+                await self._link.turned(min(BEAT_S, due - now) if self._link.up else BEAT_S)
 
     async def leave(self) -> None:
         """Tell the rest, and that this process is no more."""
@@ -154,6 +168,10 @@ class Turnstile:
         """What keeps calls waiting, and what the other processes use."""
         binding = resources[answer.binding - 1] if answer.binding > PAUSED else None
         self.cause = ledger.CALLS if answer.binding == CALLS else ledger.SHARED if binding is None else f"{binding}/min"
+        if answer.binding == PAUSED and not answer.granted and answer.wait_s > OPENING_S:
+            # Whoever waits at the gate has to know as well how long that is.
+            self._pool.pause(trio.current_time() + answer.wait_s, "another process that shares its limits was asked to wait")
+            self._tell_room()
         for resource, total in zip(resources, answer.totals, strict=True):
             self._pool.meters.meter(resource).shared(total, trio.current_time(), pressed=resource == binding)
 
@@ -161,11 +179,11 @@ class Turnstile:
         """Leave to start now by this process's own part of the limits, or None after a wait."""
         self.cause = ledger.SHARED
         now = trio.current_time()
-        if self._safe is None:
-            workers = max(self._workers, self._worker.least)
+        workers = max(self._workers, self._worker.least)
+        if self._safe is None and workers:
             self._safe = Safe(terms, self._most, workers, self._account, now)
-        wait_s = math.inf if self._link.paused else self._safe.wait_s(costs, now)
-        if wait_s > 0:
+        wait_s = math.inf if self._safe is None or self._link.paused else self._safe.wait_s(costs, now)
+        if self._safe is None or wait_s > 0:
             await self._link.turned(min(wait_s, BEAT_S))
             return None
         self._safe.take(costs, now)
@@ -187,8 +205,9 @@ class Turnstile:
                     account.undelivered(news)
             self._told_at = trio.current_time()
             if answer is not None:
-                account.delivered(answer.opened, self._told_at)
-                self._workers = max(1, answer.workers)
+                if account.delivered(answer.opened, self._told_at):
+                    self._counted_at, self._told_at = self._told_at + SILENT_S, float("-inf")  # the rest is told at once
+                self._workers = max(1, answer.workers, self._workers if now < self._counted_at else 0)
             return answer
 
     @property
@@ -209,30 +228,3 @@ class Turnstile:
         """Of the limits that are known at present."""
         found = {name: meter.bucket.terms for name, meter in self._pool.meters.by_name.items()}
         return {name: terms for name, terms in found.items() if terms.unit_s > 0}
-
-
-class Slot:
-    """What one call holds of the shared limits."""
-
-    def __init__(self, pool: Pool, account: Account, holding: Holding) -> None:
-        self._pool = pool
-        self._account = account
-        self._holding = holding
-
-    def succeeded(self, usage: Usage | None) -> None:
-        """A picture came: true the tokens up."""
-        if usage is not None:
-            self._account.correct(self._holding, {TOKENS: usage.input_tokens + usage.output_tokens})
-        self._account.ended(self._holding)
-
-    def failed(self) -> None:
-        """No picture came: the charge stays; where the pool pauses now, everybody does."""
-        pause_s = self._pool.closed_until - trio.current_time()
-        if pause_s > 0 and not self._pool.failing:
-            self._account.pause(pause_s)
-        self._account.ended(self._holding)
-
-    def released(self) -> None:
-        """The request never left."""
-        self._account.correct(self._holding, dict.fromkeys(self._holding.used, 0))
-        self._account.ended(self._holding)

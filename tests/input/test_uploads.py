@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 import io
 import os
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,7 +105,24 @@ def test_pictures_are_bounded_one_by_one_and_together(folder: Path, monkeypatch:
 
 def test_a_bomb_is_no_picture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    assert "no whole" in complaint((str(folder / "a.png"),))
+    assert complaint((str(folder / "a.png"),)).endswith("a.png is too large: it has more than 20 pixels")
+
+
+def test_the_filters_of_warnings_are_changed_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    together, met, opened = Barrier(2), [], Image.open
+
+    def slowly(*args: Any, **options: Any) -> Image.Image:
+        with suppress(BrokenBarrierError):
+            met.append(together.wait(0.05))
+        return opened(*args, **options)
+
+    monkeypatch.setattr(Image, "open", slowly)
+    threads = [Thread(target=uploads, args=(("a.png",), None)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == []
 
 
 def read(item: object) -> Prompt | Result | None:

@@ -146,6 +146,12 @@ def test_the_fallback_may_be_azure_too_and_both_take_the_endpoint_with_or_withou
         assert endpoint.form == AzureForm(api_version=AlternativeSettings(base_url="https://a", model="b").api_version)
 
 
+def test_the_vendors_path_at_azures_host_is_refused() -> None:
+    settings = Settings.from_dict({"provider": {"base_url": "https://studio.openai.azure.com/v1/"}})
+    with pytest.raises(UsageError, match="endpoint alone"):
+        endpoints_of(settings, {"OPENAI_API_KEY": KEY})
+
+
 @pytest.mark.parametrize("path", ["/openai/deployments/pictures", "/openai/v1"])
 def test_a_url_that_is_more_than_azures_endpoint_is_refused(path: str) -> None:
     settings = Settings.from_dict({"provider": AZURE | {"base_url": AZURE["base_url"] + path}})

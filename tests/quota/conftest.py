@@ -26,12 +26,17 @@ PATIENCE_S = 10.0
 class Server:
     """A Redis of its own, which can be stopped, killed and started again at the same place."""
 
-    def __init__(self, folder: Path, password: str | None = None) -> None:
+    def __init__(self, folder: Path, password: str | None = None, certificate: Path | None = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self.url = Secret(f"redis://127.0.0.1:{self.port}")
-        self._command = [PROGRAM or "", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        port = ["--port", str(self.port)]
+        if certificate is not None:
+            self.url = Secret(f"rediss://127.0.0.1:{self.port}")
+            files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(certificate), "--tls-ca-cert-file", str(certificate)]
+            port = ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no", *files]
+        self._command = [PROGRAM or "", *port, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
         self._command += [] if password is None else ["--requirepass", password]
         self.start()
 

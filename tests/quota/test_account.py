@@ -70,3 +70,23 @@ def test_what_is_older_than_any_window_is_forgotten() -> None:
     assert list(account.recent("images", KEPT_S)) == []
     account.rejoin(KEPT_S)
     assert told(account, KEPT_S)["past"] == []
+
+
+def test_what_was_used_before_any_books_were_known_is_entered() -> None:
+    account = Account(90.0)
+    account.hold(COSTS, 3.0, lease=None)
+    told(account, 10.0)
+    assert [charge[:3] for charge in told(account, 10.0)["past"]] == [[1, 7_000_000, 1], [2, 7_000_000, 100]]  # type: ignore[attr-defined] # a list
+
+
+def test_a_slot_of_books_that_were_lost_is_not_corrected_in_others() -> None:
+    account = known()
+    holding = account.hold(COSTS, 3.0, lease=None, slot_us=5)
+    news = account.news(4.0)
+    account.correct(holding, {"tokens": 50})  # while it is told
+    account.delivered(2, 4.0)
+    assert account.told(news, TERMS, 4.0)["corrections"] == []
+    again = account.told(account.news(4.0), TERMS, 4.0)
+    assert again["corrections"] == []
+    assert [charge[2] for charge in again["past"]] == [1, 50]
+    assert again["books"] == 2

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.admission.bucket import Bucket, Terms
-from headrace.quota.exchange import CALLS, PAUSED, Answer, ask, encoded, keys_of
+from headrace.quota.exchange import CALLS, PAUSED, TURN, Answer, ask, encoded, keys_of
 from headrace.quota.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Books:
         return found
 
     async def tell(self, **told: Any) -> Answer:
-        told = {"worker": "w", "ttl": 10**9} | told
+        told = {"worker": "w", "ttl": 10**9, "books": 1} | told
         return Answer.of(await self.store.exchange(keys_of(self.prefix, self.limits), encoded(told)))
 
     async def ask(self, most: int | None = None, horizon: int = YEARS_US, worker: str = "w", **costs: int) -> Answer:
@@ -208,6 +208,20 @@ def test_who_has_to_come_back_is_the_first_then_until_it_gives_up(redis: Server)
     on(redis, main)
 
 
+def test_who_is_behind_another_is_told_a_limit_that_it_knows(redis: Server) -> None:
+    async def main(store: Store) -> None:
+        books = Books(store, {"images": 100, "tokens": 1_000})
+        await books.open()
+        await books.tell(past=[[2, 30_000_000, 999, 0]])
+        assert (await books.ask(images=1, tokens=500, worker="a", horizon=0)).binding == 2
+        for limits, binding in (({"tokens": 1_000}, 1), ({"images": 100}, TURN)):
+            behind = await Books(store, limits, books.prefix).ask(worker="b", horizon=0, **dict.fromkeys(limits, 1))
+            assert not behind.granted
+            assert behind.binding == binding
+
+    on(redis, main)
+
+
 def test_it_tells_what_all_used(redis: Server) -> None:
     async def main(store: Store) -> None:
         books = Books(store, {"images": 600, "tokens": 9_000})
@@ -220,6 +234,46 @@ def test_it_tells_what_all_used(redis: Server) -> None:
 
 def test_all_keys_of_a_pool_are_in_one_slot_of_a_cluster() -> None:
     assert {key.partition("}")[0] for key in keys_of("headrace:api:studio", ["images", "tokens"])} == {"{headrace:api:studio"}
+
+
+def test_a_correction_of_other_books_changes_nothing(redis: Server) -> None:
+    async def main(store: Store) -> None:
+        books = Books(store, {"images": 100})
+        opened = 1_700_000_000_000_001
+        await store._client.hset(keys_of(books.prefix, ())[0], {"opened": opened})
+        slot = (await books.ask(images=10)).slot_us
+        assert (await books.tell(corrections=[[1, slot, -10, 6e5]], books=opened + 1)).totals == (10,)
+        assert (await books.tell(corrections=[[1, slot, -10, 6e5]], books=opened)).totals == (0,)
+
+    on(redis, main)
+
+
+def test_books_of_a_clock_that_was_set_back_or_of_another_life_of_the_server_are_new(redis: Server) -> None:
+    async def main(store: Store) -> None:
+        later = int((await store._client.time()).timestamp() * 1e6) + 3_600_000_000
+        for what in ({"opened": later, "seen": later, "paused": later}, {"opened": 1, "life": "0" * 40}):
+            books = Books(store, {"images": 100})
+            await store._client.hset(keys_of(books.prefix, ())[0], what)
+            first = await books.ask(images=1, horizon=2_000_000)
+            assert first.opened not in (1, later)
+            assert not first.granted
+            assert first.wait_s == 1.0
+            assert (await books.tell()).opened == first.opened
+
+    on(redis, main)
+
+
+def test_every_key_ends_by_itself(redis: Server) -> None:
+    async def main(store: Store) -> None:
+        books = Books(store, {"images": 100})
+        await books.open()
+        await books.tell(past=[[1, 1, 1, 1]])
+        await books.ask(most=5, images=1)
+        keys = keys_of(books.prefix, books.limits)
+        assert [await store._client.exists([key]) for key in keys] == [1] * 4
+        assert all([await store._client.ttl(key) > 0 for key in keys])
+
+    on(redis, main)
 
 
 def test_what_is_empty_is_not_told() -> None:

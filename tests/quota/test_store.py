@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -161,6 +164,39 @@ def test_a_store_that_cannot_be_used_is_one_line() -> None:
     assert said.startswith("[quota] store: no Redis can be used at 127.0.0.1:1: ")
     assert "hush" not in said
     assert "REDIS is not set" in unusable(quota(store="redis://127.0.0.1:1", password_env="REDIS"))
+
+
+def test_only_the_host_that_a_certificate_is_for_is_trusted(redis: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if (program := shutil.which("openssl")) is None:
+        pytest.skip("there is no openssl")
+    for name in ("IP:127.0.0.1", "DNS:other.example"):
+        certificate = tmp_path / "certificate.pem"
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "-"]
+        command = [program, "req", "-x509", *key, "-subj", "/CN=x", "-addext", f"subjectAltName={name}"]
+        certificate.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)  # noqa: S603 - found on the path
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        server = type(redis)(tmp_path, certificate=certificate)
+        try:
+            if name.startswith("IP"):
+                run(partial(connected, server))
+            else:
+                assert "no Redis can be used" in unusable(quota(store=server.url.reveal()))
+        finally:
+            server.kill()
+
+
+async def connected(server: Server) -> None:
+    async with open_store(server.url) as store:
+        await store.ping()
+
+
+def test_a_store_where_the_script_may_not_work_is_refused_at_the_start(own_redis: Server) -> None:
+    async def main() -> None:
+        async with open_store(own_redis.url) as store:
+            await store._client.replicaof("127.0.0.1", own_redis.port + 1)
+
+    run(main)
+    assert unusable(quota(store=own_redis.url.reveal())).endswith("ReadOnlyError")
 
 
 def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

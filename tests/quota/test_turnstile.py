@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -38,6 +39,7 @@ class FakeStore:
     workers: int = 1
     opened: int = 1
     due: float = 0.0
+    binding: int = 1
     told: list[dict[str, Any]] = attrs.field(factory=list)
     asking: int = 0
     most_asking: int = 0
@@ -55,7 +57,7 @@ class FakeStore:
         now = trio.current_time()
         at = max(now, self.due)
         if at > now + 2:
-            return [0, round((at - now - 2) * 1e6), 0, self.opened, self.workers, 1, 0, 0]
+            return [0, round((at - now - 2) * 1e6), 0, self.opened, self.workers, self.binding, 0, 0]
         self.due = at + self.every_s
         return [1, round((at - now) * 1e6), round(at * 1e6), self.opened, self.workers, 1, 0, 0]
 
@@ -75,10 +77,12 @@ class FakeStore:
 class Door:
     """A gate with one pool behind a turnstile."""
 
-    def __init__(self, store: FakeStore, images: float = 6_000, at_once: int | None = None, least: int = 1) -> None:
+    def __init__(
+        self, store: FakeStore, images: float = 6_000, at_once: int | None = None, least: int = 1, max_wait_s: float = math.inf
+    ) -> None:
         limits = Limits(images_per_minute=images, tokens_per_minute=1e9, max_concurrency=at_once)
         self.pool = Pool("studio", limits, [Key("a")])
-        self.gate = Gate([self.pool])
+        self.gate = Gate([self.pool], max_wait_s)
         self.link = Link(cast("Store", store))
         self.turnstile = Turnstile(self.pool, "x", self.link, Worker(name="w", least=least), 60.0, self.gate.changed)
         self.pool.turnstile = self.turnstile
@@ -267,6 +271,96 @@ def test_after_ten_minutes_without_the_store_nothing_starts_until_it_is_back() -
         nursery.cancel_scope.cancel()
 
     run(door, main)
+
+
+def test_who_stood_still_over_its_slot_asks_for_another() -> None:
+    store = FakeStore(every_s=1.5)
+    door = Door(store)
+
+    async def main(_: trio.Nursery) -> None:
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)
+        await door.call()
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(door.call)
+            await wait_all_tasks_blocked(0.0)
+            clock.jump(60)
+        await trio.sleep(2)
+
+    run(door, main)
+    assert store.asked == 3
+    assert door.at[0] == 0.0
+    assert [charge[2] for charge in store.all_told("corrections")] == [-1, -100]
+
+
+def test_who_never_heard_how_many_share_starts_nothing_without_the_store() -> None:
+    store = FakeStore(lost=True)
+    door = Door(store, least=0)
+
+    async def main(nursery: trio.Nursery) -> None:
+        nursery.start_soon(door.call)
+        await trio.sleep(120)
+        assert door.at == []
+        store.lost = False
+
+    run(door, main)
+    assert len(door.at) == 1
+
+
+def test_new_books_are_told_at_once_and_do_not_make_the_processes_fewer() -> None:
+    store = FakeStore(every_s=0.1, workers=4)
+    door = Door(store, images=1_200)
+
+    async def main(nursery: trio.Nursery) -> None:
+        for _ in range(500):
+            nursery.start_soon(door.call)
+        await trio.sleep(4)
+        store.opened, store.workers, store.due = 2, 1, 1e6
+        before = len(store.told)
+        await trio.sleep(1)
+        assert any("past" in told for told in store.told[before:])
+        store.lost, alone = True, len(door.at)
+        await trio.sleep(60)
+        assert len(door.at) - alone <= 300
+        nursery.cancel_scope.cancel()
+
+    run(door, main)
+
+
+def test_a_request_that_waits_too_long_at_a_turnstile_is_told_why() -> None:
+    store = FakeStore(every_s=10_000.0)
+    door = Door(store, max_wait_s=100.0)
+
+    async def main(_: trio.Nursery) -> None:
+        await door.call()
+        problem = await door.gate.acquire(COST)
+        assert isinstance(problem, Problem)
+        assert problem.kind is Kind.WAITED_TOO_LONG
+        assert "pool studio is shared by [quota] with others (images/min)" in problem.message
+        assert trio.current_time() == 100.0
+        assert door.pool.calls.out == 0
+
+    run(door, main)
+
+
+def test_who_waits_at_the_gate_is_told_of_a_pause_that_another_process_was_asked_for() -> None:
+    store = FakeStore(due=86_400.0, binding=0)
+    door = Door(store, max_wait_s=3_600.0)
+    problems: list[Permit | Problem] = []
+
+    async def main(nursery: trio.Nursery) -> None:
+        async def asks() -> None:
+            problems.append(await door.gate.acquire(COST))
+
+        for _ in range(WAITING + 5):
+            nursery.start_soon(asks)
+        await trio.sleep(10)
+        assert len(problems) == 5
+        assert door.pool.state(trio.current_time()).startswith("paused for")
+        nursery.cancel_scope.cancel()
+
+    run(door, main)
+    assert all(isinstance(problem, Problem) and "another process that shares its limits" in problem.message for problem in problems)
 
 
 def test_a_process_without_work_seldom_says_that_it_is_there() -> None:
