@@ -56,8 +56,8 @@ async def generate(
     except RuntimeError:
         raise UsageError("headrace.aio.generate() is for the event loop of asyncio; use headrace.open() under trio") from None
     given = _Given(prompts) if isinstance(prompts, AsyncIterable) else None
-    reading = None if given is None else asyncio.create_task(given.read())
     line = ThreadedLine(prompts if given is None else given, settings, encoder)
+    reading = None if given is None else asyncio.create_task(given.read())
     try:
         while (result := await asyncio.wrap_future(line.following())) is not None:
             yield result

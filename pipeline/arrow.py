@@ -106,5 +106,13 @@ def _row(result: Result, *, escaped: bool = False) -> dict[str, Any]:
     row = result.as_dict()
     if row["metadata"] is not None:
         # Rows of a database hold dates and decimals, which JSON does not have.
-        row["metadata"] = json.dumps(row["metadata"], ensure_ascii=escaped, default=str)
+        row["metadata"] = _text(row["metadata"], escaped=escaped)
     return row
+
+
+def _text(metadata: Any, *, escaped: bool) -> str:
+    try:
+        return json.dumps(metadata, ensure_ascii=escaped, default=str)
+    except (TypeError, ValueError, RecursionError):
+        # Keys that are no texts, or what holds itself: one row of a program's own must not cost it the others.
+        return json.dumps(str(metadata), ensure_ascii=escaped)

@@ -67,7 +67,8 @@ class Columns:
         Raises:
             UsageError: one that was asked for, or that of the prompts, is not there; or a name is there twice.
         """
-        twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+        places = {name: index for index, name in enumerate(names)}
+        twice = next((name for index, name in enumerate(names) if places[name] != index), None)
         if twice is not None:
             raise UsageError(f"{table} has the column {twice!r} twice; give each column a name of its own")
         has = f"{table} has the columns {_listed(names)}"

@@ -6,11 +6,11 @@ their content, so that to copy one twice changes nothing, and whatever is there 
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import fsspec
 import trio
@@ -57,6 +57,7 @@ class Mirror:
         self._root = root
         self._offload = offload
         self._failed = failed
+        self._turns = trio.CapacityLimiter(AT_ONCE)
         self._known: OrderedDict[str, None] = OrderedDict()
         self.error: OutputError | None = None
 
@@ -67,7 +68,8 @@ class Mirror:
             OutputError: it cannot.
         """
         try:
-            await self._offload(self._probe)
+            with trio.fail_after(PATIENCE_S):
+                await self._offload(self._probe)
         except Exception as error:  # noqa: BLE001 - every store has errors of its own
             raise OutputError(f"{self._url} cannot be written: {_said(error)}") from None
 
@@ -81,14 +83,20 @@ class Mirror:
         }
         async with trio.open_nursery() as nursery:
             for picture, older in missing.values():
-                nursery.start_soon(self._one, picture, older)
+                nursery.start_soon(self._in_turn, picture, older)
         return self.error is None
+
+    async def _in_turn(self, picture: Picture, older: bool) -> None:
+        # Patience is for the store: a slow one that has many to take is given all the time it needs.
+        async with self._turns:
+            await self._one(picture, older)
 
     async def _one(self, picture: Picture, older: bool) -> None:
         until, pause_s = trio.current_time() + PATIENCE_S, 1.0
         while self.error is None:
             try:
-                await self._offload(self._put, picture, older)
+                with trio.fail_at(until):
+                    await self._offload(self._put, picture, older)
             except Exception as error:  # noqa: BLE001 - every store has errors of its own
                 if trio.current_time() + pause_s > until:
                     self._give_up(error)
@@ -135,21 +143,26 @@ class Mirror:
 
 def _opened(url: str) -> tuple[Any, str]:
     """The file system and the path in it."""
-    parts = urlsplit(url)
-    if not parts.scheme or "://" not in url:
+    scheme, separator, _ = url.partition("://")
+    if not scheme or not separator:
         raise UsageError("--pictures-to has to be a URL such as s3://bucket/prefix or file:///folder")
-    if "@" in parts.netloc:
+    # One URL may be chained to another: simplecache::s3://bucket.
+    if re.search("://[^/]*@", url):
         raise UsageError("--pictures-to must not hold a user or a password; give them by the environment")
     try:
         # A listing from before would say that what was copied since is not there.
         files, base = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
-        raise UsageError(f"{parts.scheme}:// needs another package: {_said(error)}") from None
-    except ValueError:
+        raise UsageError(f"{scheme}:// needs another package: {_said(error)}") from None
+    except Exception as error:  # noqa: BLE001 - every store has errors of its own
+        if scheme.split("::")[0] in {*fsspec.registry, *fsspec.available_protocols()}:
+            raise UsageError(f"{url} cannot be opened: {_said(error)}") from None
         known = ", ".join(sorted(name for name in ("s3", "gs", "az", "file", "sftp") if name in fsspec.available_protocols()))
-        raise UsageError(f"fsspec knows no {parts.scheme}://; it can be {known} and others") from None
+        raise UsageError(f"fsspec knows no {scheme}://; it can be {known} and others") from None
     return files, base.rstrip("/")
 
 
 def _said(error: Exception) -> str:
+    if isinstance(error, trio.TooSlowError):
+        return "it does not answer"
     return next(iter(str(error).splitlines()), "") or type(error).__name__

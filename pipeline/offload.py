@@ -22,14 +22,18 @@ class Offload(Protocol):
 
 
 class Threads:
-    """At most ``at_once`` blocking calls in trio's worker threads; a cancelled caller waits for its thread to finish."""
+    """At most ``at_once`` blocking calls in trio's worker threads.
 
-    def __init__(self, at_once: int) -> None:
+    A cancelled caller waits for its thread to finish, unless calls are to be abandoned then: for what may hang, and may be done in part.
+    """
+
+    def __init__(self, at_once: int, *, abandon: bool = False) -> None:
         self._limiter = trio.CapacityLimiter(at_once)
+        self._abandon = abandon
 
     async def __call__(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run ``function(*args)`` in a worker thread."""
-        return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
+        return await trio.to_thread.run_sync(function, *args, limiter=self._limiter, abandon_on_cancel=self._abandon)
 
 
 async def inline(function: Callable[[*Ts], T], *args: *Ts) -> T:

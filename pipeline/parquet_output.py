@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -22,7 +23,6 @@ from headrace.records import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from headrace.disk import Disk
     from headrace.records import Result
@@ -50,11 +50,12 @@ class ParquetWriter:
         self._failed = failed
         self.error: OutputError | None = None
         self.lines = 0
-        final = path.resolve()
-        if final.exists() and not final.is_file():
-            raise OutputError(f"{path} cannot be written: it is no file, and Parquet can go into nothing else")
+        # Of links that go in a circle, which Path.resolve() takes for a bug, it is one.
+        final = Path(os.path.realpath(path))
         self._part = Part(final.with_name(f".{final.name}{PART}"), final)
         try:
+            if final.is_symlink() or (final.exists() and not final.is_file()):
+                raise OutputError(f"{path} cannot be written: it is no file, and Parquet can go into nothing else")
             self._handle = os.open(self._part.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             if final.exists():
                 os.fchmod(self._handle, stat.S_IMODE(final.stat().st_mode))

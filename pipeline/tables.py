@@ -51,18 +51,19 @@ def count_rows(handle: int, begins: int) -> int | None:
 
     To be called in a thread of trio's.
     """
-    count, quoted, left = -1, False, b""
+    count, quoted, filled = -1, False, False
     try:
         while chunk := os.pread(handle, CHUNK, begins):
             trio.from_thread.check_cancelled()
             begins += len(chunk)
-            *lines, left = (left + chunk).split(b"\n")
-            for line in lines:
-                quoted ^= line.count(b'"') % 2 == 1
-                count += not quoted and bool(line.strip())
+            for piece in chunk.splitlines(keepends=True):
+                quoted ^= piece.count(b'"') % 2 == 1
+                filled |= bool(piece.strip())
+                if filled and not quoted and piece.endswith(b"\n"):
+                    count, filled = count + 1, False
     except OSError:
         return None
-    return max(0, count + bool(left.strip()))
+    return max(0, count + filled)
 
 
 def _names(header: Record, name: str) -> list[str]:
@@ -120,24 +121,34 @@ class _Parser:
         self._lines.append(f"{text}\n")
         if line.too_long or self._size > LONGEST:
             return self._refused("it is longer than 4 MiB" if first else f"it is longer than 4 MiB: {self._unclosed()}")
-        # No other line can end a quoted field.
-        if not first and '"' not in text:
+        # A line in a quoted field is looked at alone: all of them at each would take hours for a field of 4 MiB.
+        if not first and ('"' not in text or self._fields([f'"{text}\n']) is None):
             return None
-        lines = _Lines(self._lines)
-        try:
-            fields = next(csv.reader(lines, delimiter=self._delimiter, strict=True))
-        except csv.Error as error:
-            return None if lines.wanting else self._refused(self._spoilt or self._unreadable(error))
-        if lines.wanting:
+        fields = self._fields(self._lines)
+        if fields is None:
             return None
         self._lines = []
+        if isinstance(fields, csv.Error):
+            return Record(self._begins, [], self._spoilt or self._unreadable(fields))
         return Record(self._begins, fields, self._spoilt) if any(map(str.strip, fields)) else None
 
     def end(self) -> Record | None:
         """What is left behind the last line."""
         return self._refused(self._unclosed()) if self._lines else None
 
+    def _fields(self, texts: list[str]) -> list[str] | csv.Error | None:
+        """What these lines hold, or why they cannot be read; None where the record goes on behind them."""
+        lines = _Lines(texts)
+        try:
+            fields = next(csv.reader(lines, delimiter=self._delimiter, strict=True))
+        except csv.Error as error:
+            return None if lines.wanting else error
+        return None if lines.wanting else fields
+
     def _unreadable(self, error: csv.Error) -> str:
+        # The module's own words are about how Python opened the file.
+        if "new-line" in str(error):
+            return "it has a carriage return outside of quotes; if the lines of the file end so, convert it with tr '\\r' '\\n'"
         where = "" if self._last == self._begins else f" up to line {self._last}, where a quote that it opens is closed"
         return f"it cannot be read{where}: {error}; quotes in a quoted field are doubled"
 

@@ -100,6 +100,9 @@ class ThreadedLine:
         except BaseException as error:  # noqa: BLE001 - it is raised again where the results are taken
             self._error = lone(error)
         finally:
+            if not self._token.done():
+                # It ended before it began: out of file descriptors, for instance.
+                self._token.set_exception(trio.RunFinishedError())
             self._answer()
             self.ended.set_result(None)
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import fsspec
 import pytest
@@ -10,6 +11,7 @@ import trio
 from fsspec.implementations.memory import MemoryFileSystem
 from trio.testing import MockClock
 
+from headrace.cli.outputs import Outputs
 from headrace.errors import OutputError, UsageError
 from headrace.mirror import KNOWN, PATIENCE_S, Mirror
 from headrace.offload import inline
@@ -18,6 +20,9 @@ from headrace.records import Match, Picture, Result, Status
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Store(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -39,6 +44,15 @@ class Store(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
         if self.errors:
             raise self.errors.pop(0)
         super().put_file(lpath, rpath, **options)
+
+
+class Sulky(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """Cannot be opened."""
+
+    protocol = "sulky"
+
+    def __init__(self, **_: Any) -> None:
+        raise ValueError("it wants an account\nand more")
 
 
 @pytest.fixture
@@ -135,6 +149,59 @@ def test_after_five_minutes_it_is_given_up_once_and_nothing_is_copied_any_more(s
     run(main)
 
 
+def test_a_store_that_does_not_answer_is_given_up_as_well(store: type[Store], tmp_path: Path) -> None:
+    async def hangs(function: Callable[[*Ts], T], *args: *Ts) -> T:
+        await trio.sleep_forever()
+        return function(*args)
+
+    assert store.puts == []
+    mirror = Mirror("flaky://bucket", tmp_path, hangs, lambda: None)
+
+    async def main() -> None:
+        with pytest.raises(OutputError, match="it does not answer"):
+            await mirror.check()
+        began = trio.current_time()
+        assert not await mirror.copy([result(picture(tmp_path, b"one"))])
+        assert trio.current_time() - began == PATIENCE_S
+        assert str(mirror.error) == f"flaky://bucket cannot be written: it does not answer; the pictures are in {tmp_path}"
+
+    run(main)
+
+
+def test_a_slow_store_is_given_time_for_each_picture(store: type[Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.mirror.AT_ONCE", 1)
+
+    async def slow(function: Callable[[*Ts], T], *args: *Ts) -> T:
+        await trio.sleep(PATIENCE_S / 2)
+        return function(*args)
+
+    async def main() -> None:
+        mirror = Mirror("flaky://bucket", tmp_path, slow, lambda: None)
+        assert await mirror.copy([result(picture(tmp_path, bytes([n]))) for n in range(4)])
+        assert trio.current_time() == 2 * PATIENCE_S
+
+    run(main)
+    assert len(store.puts) == 4
+
+
+def test_a_store_that_hangs_does_not_hold_up_who_cancels(store: type[Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(store, "put_file", lambda *_: answer.wait(20))
+
+    async def main() -> None:
+        outputs = Outputs(tmp_path, lambda: None)
+        await outputs.copy_to("flaky://bucket")
+        with trio.move_on_after(0.05) as scope:
+            await outputs.ready([result(picture(tmp_path, b"one"))])
+        assert scope.cancelled_caught
+        assert not answer.is_set()
+
+    try:
+        trio.run(main)
+    finally:
+        answer.set()
+
+
 def test_whoever_waits_for_a_store_can_be_cancelled(store: type[Store], tmp_path: Path) -> None:
     store.errors += [ConnectionError("gone")] * 1000
 
@@ -186,11 +253,14 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_paid_for(tmp_
         ("bucket/prefix", "--pictures-to has to be a URL such as s3://bucket/prefix or file:///folder"),
         ("nope://bucket", "fsspec knows no nope://; it can be az, file, gs, s3, sftp and others"),
         ("s3://key:secret@bucket", "--pictures-to must not hold a user or a password; give them by the environment"),
+        ("simplecache::s3://key:secret@bucket", "--pictures-to must not hold a user or a password; give them by the environment"),
+        ("sulky://bucket", "sulky://bucket cannot be opened: it wants an account"),
         ("s3://bucket", "s3:// needs another package: Install s3fs to access S3"),
     ],
 )
 def test_a_url_that_is_none_is_refused_in_one_line(url: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
+    fsspec.register_implementation("sulky", Sulky, clobber=True)
     with pytest.raises(UsageError) as raised:
         mirror_of(url, tmp_path)
     assert str(raised.value) == says

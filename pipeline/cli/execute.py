@@ -122,7 +122,7 @@ class _Run:
             if job.pictures_to is not None:
                 await self._outputs.copy_to(job.pictures_to)
             if job.shards is not None:
-                self._outputs.pack_into(job.shards, race.disk)
+                self._outputs.pack_into(job.shards)
             file = await self._outputs.open(job.output, race, _what_is_asked(job, handle, race.url))
             self._show = Show(job.progress, handle, writes_stdout=job.output == "-", count=reading.count)
             try:

@@ -58,21 +58,21 @@ class Outputs:
             from headrace.mirror import AT_ONCE, Mirror  # noqa: PLC0415 - an extra
         except ImportError:
             raise UsageError("--pictures-to goes by fsspec; pip install 'headrace[fsspec]'") from None
-        self._mirror = Mirror(url, self._root, Threads(AT_ONCE), self._failed)
+        offload = Threads(AT_ONCE, abandon=True)
+        # Some stores are called as soon as they are opened.
+        self._mirror = await offload(Mirror, url, self._root, offload, self._failed)
         await self._mirror.check()
 
-    def pack_into(self, pattern: str, disk: Disk) -> None:
+    def pack_into(self, pattern: str) -> None:
         """Have pictures packed into shards.
 
         Raises:
             UsageError: the pattern cannot be used.
-            OutputError: the shards of an earlier run cannot be removed.
         """
         self._shards = ShardWriter(Path(pattern), self._root, self._failed)
-        self._shards.start(disk)
 
     async def open(self, output: str, race: Race, source: str | None) -> OutputFile | None:
-        """Open what lines go to; the file as the journal knows it, where it does.
+        """Open what lines go to, and begin everywhere; the file as the journal knows it, where it does.
 
         Args:
             output: a path, or ``-`` for stdout.
@@ -81,7 +81,7 @@ class Outputs:
 
         Raises:
             UsageError: there is no pyarrow.
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written, or the shards of an earlier run cannot be removed.
         """
         path = None if output == "-" else Path(output)
         if path is not None and kind_of(output) == "parquet":
@@ -90,6 +90,7 @@ class Outputs:
             except ImportError:
                 raise UsageError(NEEDS_PYARROW) from None
             self._lines = table = ParquetWriter(path, self._failed)
+            self._start_shards(race.disk)
             table.start(race.disk)
             return None
         # To open a named pipe is to wait for its reader.
@@ -97,8 +98,14 @@ class Outputs:
         file = None
         if race.journal is not None and path is not None:
             file = output_file(race.journal, path, lines.handle, source)
+        self._start_shards(race.disk)
         lines.start(file, race.disk)
         return file
+
+    def _start_shards(self, disk: Disk) -> None:
+        # They are gone then: first all that may be a mistake, then this.
+        if self._shards is not None:
+            self._shards.start(disk)
 
     async def ready(self, results: Sequence[Result]) -> bool:
         """Have the pictures of some results where they are to be, before they have lines; False where they cannot be there."""

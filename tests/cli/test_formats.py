@@ -247,3 +247,14 @@ def test_a_killed_run_leaves_whole_shards_and_the_next_one_has_every_picture_onc
     with tarfile.open(tmp_path / "set" / "p-000000.tar") as shard:
         assert sorted(shard.getnames()) == sorted(f"{seq:09d}.{ending}" for seq in range(COUNT) for ending in ("json", "png"))
     assert [path.name for path in (tmp_path / "set").iterdir()] == ["p-000000.tar"]
+
+
+def test_a_mistake_in_another_output_leaves_the_shards_of_an_earlier_run(headrace: Headrace, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("a fox\n")
+    earlier = tmp_path / "p-000000.tar"
+    earlier.touch()
+    for output in ("missing/out.jsonl", "missing/out.parquet"):
+        ended = headrace("run", "in", "-o", output, "--shards", "p-%06d.tar")
+        assert ended.returncode == 74
+        assert ended.stderr == f"headrace: {output} cannot be written: No such file or directory\n"
+        assert earlier.exists()

@@ -41,11 +41,16 @@ def settings(api: tuple[str, World], tmp_path: Path, monkeypatch: pytest.MonkeyP
             provider=ProviderSettings(base_url=api[0]),
             pool=(PoolSettings(name="studio"),),
             key=(KeySettings(name="studio-a", pool="studio", env="EMBEDDED_KEY"),),
-            cache=CacheSettings(dir=str(tmp_path / "cache")),
+            cache=CacheSettings(policy="exact", dir=str(tmp_path / "cache")),
             run=RunSettings(out_dir=str(tmp_path / "out"), **run),
         )
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _pictures_of_the_embedded_simulator_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.owners.SIMULATED_TIME_SCALE", 0.001)
 
 
 @pytest.fixture(autouse=True)

@@ -73,3 +73,11 @@ def test_what_json_or_arrow_does_not_have_costs_no_result() -> None:
     assert row["prompt"] == "half ? of a pair"
     assert json.loads(row["metadata"]) == {"day": "2026-11-27", "half": "\ud800", "name": "Ähre"}
     assert other["prompt"] == FULL.prompt
+
+
+def test_metadata_that_no_json_can_say_is_its_text_and_costs_no_other_row() -> None:
+    inside: dict[str, Any] = {}
+    inside["itself"] = inside
+    keyed: Any = {("a", 1): 2}
+    batch = arrow.batch([attrs.evolve(FULL, metadata=keyed), attrs.evolve(FULL, metadata=inside), FULL])
+    assert batch["metadata"].to_pylist()[:2] == ["\"{('a', 1): 2}\"", "\"{'itself': {...}}\""]

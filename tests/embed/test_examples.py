@@ -85,7 +85,7 @@ def test_the_function_in_the_readme_gives_every_row_its_picture(job: Path, monke
     readme = (EXAMPLES.parent / "README.md").read_text()
     (block,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "def with_pictures" in block]
     monkeypatch.chdir(job)
-    (job / "headrace.toml").write_text("[run]\nsimulate = true\n")
+    (job / "headrace.toml").write_text('[run]\nsimulate = true\n[cache]\npolicy = "exact"\n')
     names: dict[str, Any] = {}
     exec(block, names)  # noqa: S102 - our own words
     found = list(names["with_pictures"]({"caption": prompt, "row": n} for n, prompt in enumerate(PROMPTS)))
@@ -108,7 +108,7 @@ def test_event_loops_have_it_as_a_stage(job: Path, example: str, ids: list[str])
 
 
 def test_a_parquet_file_becomes_one_of_results(job: Path) -> None:
-    (job / "headrace.toml").write_text("[run]\nsimulate = true\n")
+    (job / "headrace.toml").write_text('[run]\nsimulate = true\n[cache]\npolicy = "exact"\n')
     pq.write_table(pa.table({"prompt": PROMPTS, "price": [1.5, None, 3.0]}), job / "prompts.parquet")
     run(job, "batches.py", "prompts.parquet", "results.parquet")
     found = pq.read_table(job / "results.parquet")

@@ -147,10 +147,11 @@ def test_a_write_that_fails_is_told_once_and_the_old_file_stays(tmp_path: Path, 
     assert names(tmp_path) == ["out.parquet"]
 
 
-@pytest.mark.parametrize("name", ["missing/out.parquet", "folder.parquet", "fifo.parquet"])
+@pytest.mark.parametrize("name", ["missing/out.parquet", "folder.parquet", "fifo.parquet", "circle.parquet", "x" * 255 + ".parquet"])
 def test_what_cannot_become_a_file_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.parquet").mkdir()
     os.mkfifo(tmp_path / "fifo.parquet")
+    (tmp_path / "circle.parquet").symlink_to("circle.parquet")
     with pytest.raises(OutputError) as raised:
         ParquetWriter(tmp_path / name, lambda: None)
     assert str(raised.value).startswith(f"{tmp_path / name} cannot be written: ")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from headrace.lines import Row
 from headrace.tables import count_rows, table_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from headrace.columns import Layout
@@ -84,7 +85,7 @@ def test_what_has_no_content_has_no_rows(content: bytes, tmp_path: Path) -> None
         (b"a,\xff", "it is not UTF-8 (byte 3 of line 3); convert the file with iconv -t UTF-8"),
         (b'"x\n\xff",b', "it is not UTF-8 (byte 1 of line 4); convert the file with iconv -t UTF-8"),
         (b'"a" fox,b', "it cannot be read: ',' expected after '\"'; quotes in a quoted field are doubled"),
-        (b"a\rb,c", "it cannot be read: new-line character seen in unquoted field"),
+        (b"a\rb,c", "it has a carriage return outside of quotes; if the lines of the file end so, convert it with tr '\\r' '\\n'"),
     ],
 )
 def test_a_row_that_cannot_be_read_says_why_and_its_neighbours_survive(row: bytes, says: str, tmp_path: Path) -> None:
@@ -103,6 +104,29 @@ def test_a_quote_that_is_never_closed_is_told_with_the_lines_it_takes(tmp_path: 
     assert [row.number for row in rows] == [2, 4]
     assert rows[0].problem is not None
     assert rows[0].problem.startswith("it cannot be read up to line 3, where a quote that it opens is closed: ")
+
+
+def test_a_field_of_many_lines_with_quotes_is_not_read_anew_at_each_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    reader = csv.reader
+
+    def counted(lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
+            read.append(line)
+            yield line
+
+    monkeypatch.setattr(csv, "reader", lambda lines, **form: reader(counted(lines), **form))
+    _, rows = rows_of(tmp_path / "in.csv", b'prompt\n"' + b'""\n' * 200 + b'"\nafter\n')
+    assert [row.fields for row in rows] == [{"prompt": '"\n' * 200}, {"prompt": "after"}]
+    assert len(read) < 3 * 200
+
+
+def test_a_quoted_field_may_end_where_another_one_begins(tmp_path: Path) -> None:
+    _, rows = rows_of(tmp_path / "in.csv", b'prompt,note\n"a\nb","c\nd"\n"e\n",5" nail\n')
+    assert [row.fields for row in rows] == [
+        {"prompt": "a\nb", "metadata": {"note": "c\nd"}},
+        {"prompt": "e\n", "metadata": {"note": '5" nail'}},
+    ]
 
 
 def test_a_row_that_is_too_long_is_one_row_and_what_follows_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +150,7 @@ def test_a_row_that_is_too_long_is_one_row_and_what_follows_is_read(tmp_path: Pa
         (b"prompt,a,a\n", None, "in.csv has the column 'a' twice; give each column a name of its own"),
         (b"prompt\n", Columns(prompt="prompt", id="prompt"), "'prompt' cannot be both --prompt-column and --id-column"),
         (b"pr\xffmpt\n", None, "in.csv, line 1, which has to name the columns: it is not UTF-8"),
-        (b"prompt\rid\r", None, "in.csv, line 1, which has to name the columns: it cannot be read: new-line character"),
+        (b"prompt\rid\r", None, "in.csv, line 1, which has to name the columns: it has a carriage return outside of quotes"),
         ("prompt\n".encode("utf-16"), None, "the input is UTF-16; convert it with iconv -f UTF-16 -t UTF-8"),
         (b",".join(b"c%d" % n for n in range(20)), None, "c11 and 8 more, and no 'prompt'"),
     ],
@@ -195,3 +219,17 @@ def test_rows_are_counted_without_moving_where_they_are_read(tmp_path: Path) -> 
     count = trio.run(trio.to_thread.run_sync, count_rows, handle, 0)
     assert (count, os.lseek(handle, 0, os.SEEK_CUR)) == (3, 0)
     os.close(handle)
+
+
+def test_a_line_without_an_end_is_counted_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 2**10)
+    path = tmp_path / "in.csv"
+    path.write_bytes(b"prompt\r\n" + b"x" * 2**20 + b"\r\n\r\nafter")
+    handle = os.open(path, os.O_RDONLY)
+    tracemalloc.start()
+    count = trio.run(trio.to_thread.run_sync, count_rows, handle, 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    os.close(handle)
+    assert count == 2
+    assert peak < 2**19
