@@ -15,7 +15,6 @@ the line. Exit status 1 where a time or a cost differs by more than 10 %.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 from loopback import loopback_api
+from prompt_files import prompts_of
 from reliability.simulation import Items, Line, Simulation, chance
 from show import keep, machine, options, table
 
@@ -93,7 +93,7 @@ def main() -> int:
     chosen = parser.parse_args()
     rows = []
     for path in chosen.files:
-        prompts = _read(path)
+        prompts = prompts_of(path)
         random = chance(chosen.seed, path.name)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -216,13 +216,6 @@ def _asked(prompt: str, random: Random) -> dict[str, Any]:
         "size": random.choice(SIZES),
         "n": random.choice(NUMBERS),
     }
-
-
-def _read(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        if path.suffix == ".tsv":
-            return [row["Prompt"] for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
-        return [line.strip() for line in file if line.strip()]
 
 
 if __name__ == "__main__":

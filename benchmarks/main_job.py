@@ -10,7 +10,6 @@ which may carry a burst, against the sum of the limits over that time.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from loopback import books, loopback_api
+from prompt_files import prompts_of
 
 from headrace.simulator import SimulatedPool, SimulatorSettings
 
@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=600)
     parser.add_argument("--file", type=Path, help="prompts, one a line, or a TSV with a column Prompt; made up where absent")
     options = parser.parse_args()
-    prompts = list(dict.fromkeys(_read(options.file) if options.file else _made_up(options.prompts)))[: options.prompts]
+    prompts = list(dict.fromkeys(prompts_of(options.file) if options.file else _made_up(options.prompts)))[: options.prompts]
     pools = tuple(
         SimulatedPool(name=name, keys=(f"sk-bench-{name}",), images_per_minute=limit, max_concurrency=cap, burst_s=BURST_S)
         for name, limit, cap in POOLS
@@ -89,13 +89,6 @@ def _made_up(count: int) -> list[str]:
     things = ("a lighthouse", "two foxes", "a tram", "an orchard", "a violin", "three kites", "a glass teapot")
     places = ("in the rain", "at dawn", "on a hill", "under neon light", "in deep snow")
     return [f"{things[i % 7]} {places[i % 5]}, print number {i}" for i in range(count)]
-
-
-def _read(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        if path.suffix == ".tsv":
-            return [row["Prompt"] for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
-        return [line.strip() for line in file if line.strip()]
 
 
 if __name__ == "__main__":

@@ -8,21 +8,13 @@ Needs ``bpe-openai``.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 from statistics import quantiles
 
+from prompt_files import prompts_of
+
 from headrace.tokens import OVERHEAD_TOKENS, prompt_tokens
-
-
-def prompts_of(path: Path) -> list[str]:
-    """The prompts of a file, blank lines left out."""
-    # By LF alone: a prompt may hold other line separators.
-    lines = [line for line in path.read_text("utf-8-sig").replace("\r\n", "\n").split("\n") if line.strip()]
-    if lines and "Prompt" in lines[0].split("\t"):
-        return [row["Prompt"] for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)]
-    return lines
 
 
 def main() -> int:

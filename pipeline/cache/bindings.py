@@ -1,4 +1,7 @@
-"""How two prompts differ in what belongs to what: attributes of things, relations between them, and who is exchanged with whom."""
+"""How two prompts differ in what belongs to what: attributes of things, relations between them, and who is exchanged with whom.
+
+One file, though it is a long one: each kind of difference is a few lines, and none is read without the others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Who does what to whom: what is said of each thing that a prompt names, told from the order of things, verbs and prepositions."""
+"""Who does what to whom: what is said of each thing that a prompt names, told from the order of things, verbs and prepositions.
+
+One file, though it is a long one: a clause is read in one pass, whose steps hand each other what they found.
+"""
 
 from __future__ import annotations
 

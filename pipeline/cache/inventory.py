@@ -1,6 +1,6 @@
 """What a cache folder holds, seen from outside a run: counted, checked against its files, exported, imported, forgotten.
 
-Everything here blocks.
+Everything here blocks. One file, though it is a long one: a command of ``headrace cache`` each, over the same rows.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 There is no tagger and no model: lists of words (``words.toml``), endings, and the place of a word among articles, prepositions and commas.
 What is read wrongly is read wrongly on both sides of a comparison, and what cannot be read the verifier treats as different.
+
+One file, though it is a long one: the rules share the word that they stand at and its neighbours.
 """
 
 from __future__ import annotations
