@@ -15,6 +15,7 @@ from rich.text import Text
 from headrace.cli.options import refuse_impossible
 from headrace.errors import lone
 from headrace.forecast.report import estimated
+from headrace.money import money
 from headrace.text import clean
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def forecast_tables(found: Mapping[str, Any]) -> None:
         asks = " ".join(row[each] for each in ("model", "size", "quality") if row[each] is not None)
         refused = f"; {row['refused']:,} cannot be done so" if row["refused"] else ""
         others.add_row(
-            _text(row["name"]), _text(asks + refused), _against(row["cost_usd"], now[0], _usd), _against(row["seconds"], now[1], _time)
+            _text(row["name"]), _text(asks + refused), _against(row["cost_usd"], now[0], money), _against(row["seconds"], now[1], _time)
         )
     console.print(others)
     table = Table("model", "quality", "cost", "time", title="the same job by model and quality", title_justify="left")
@@ -70,7 +71,7 @@ def forecast_tables(found: Mapping[str, Any]) -> None:
         if before not in (None, row["model"]):
             table.add_section()
         name, before = row["model"] if row["model"] != before else "", row["model"]
-        table.add_row(name, row["quality"], _usd(row["cost_usd"]), _time(row["seconds"]))
+        table.add_row(name, row["quality"], money(row["cost_usd"]), _time(row["seconds"]))
     for shown in (others, table):
         shown.columns[2].justify = shown.columns[3].justify = "right"
     console.print(table)
@@ -88,7 +89,7 @@ def _summary(found: Mapping[str, Any]) -> Table:
         table.add_row(f"free: {free['tier']}", f"{free['in_file']:,} by prompts before them, {free['on_disk']:,} by the cache as it is")
     table.add_row("to be paid", f"{paid['prompts']:,} prompts, {paid['images']:,} pictures")
     table.add_row("tokens", f"{paid['input_tokens']:,} in, {paid['output_tokens']:,} out")
-    for name, field, shown in (("cost", "cost_usd", _usd), ("time", "seconds", _time)):
+    for name, field, shown in (("cost", "cost_usd", money), ("time", "seconds", _time)):
         without = f" with the cache ({found['policy']}), {shown(alone[field])} without" if found["policy"] != "off" else ", without a cache"
         table.add_row(name, shown(paid[field]) + without)
     if found["time"] is not None:
@@ -131,10 +132,6 @@ def _against(value: float | None, now: float | None, shown: Any) -> str:
     if value is None or not now:
         return str(shown(value))
     return f"{shown(value)} ({value / now - 1:+.0%})"
-
-
-def _usd(value: float | None) -> str:
-    return "unknown" if value is None else f"${value:,.2f}"
 
 
 def _time(seconds: float | None) -> str:

@@ -16,6 +16,7 @@ from headrace.forecast.latency import latency
 from headrace.forecast.pools import apis_of
 from headrace.forecast.survey import MOST_KINDS, Surveyor
 from headrace.forecast.work import sums, total_cost_usd
+from headrace.money import money
 from headrace.owners import room
 from headrace.records import rounded
 
@@ -154,8 +155,8 @@ class _Report:
     def _budget(self, cost_usd: float | None) -> Iterator[str]:
         budget, spent = self._settings.run.max_cost_usd, self._spent_usd
         if budget is not None and cost_usd is not None and spent + cost_usd > budget:
-            earlier = f", of which earlier runs spent ${spent:,.2f}" if spent else ""
-            yield f"the budget is ${budget:,.2f}{earlier}: a run stops before it has done all of this"
+            earlier = f", of which earlier runs spent {money(spent)}" if spent else ""
+            yield f"the budget is {money(budget)}{earlier}: a run stops before it has done all of this"
 
 
 def _difference(one: float | None, other: float | None) -> float | None:

@@ -8,8 +8,9 @@ import attrs
 from rich.cells import cell_len
 from rich.text import Text
 
+from headrace.money import money
 from headrace.observe.pool_rows import most_important, pool_table, reasons, rest
-from headrace.observe.words import bar, dollars, duration, foreign
+from headrace.observe.words import bar, duration, foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -121,14 +122,14 @@ class _Screen:
     def _cost(self) -> list[Part]:
         state = self.state
         most, projected = state.max_cost_usd, state.projected_usd
-        parts = [(dollars(state.spent_usd) + ("" if self.narrow else " so far"), "bold")]
+        parts = [(money(state.spent_usd) + ("" if self.narrow else " so far"), "bold")]
         if projected is not None:
             over = most is not None and projected > most
-            parts.append((f"{dollars(projected)} projected", "bold red" if over else ""))
-        parts.append((f"{dollars(state.saved_usd)} saved by the cache" if state.saved_usd else "", "green"))
+            parts.append((f"{money(projected)} projected", "bold red" if over else ""))
+        parts.append((f"{money(state.saved_usd)} saved by the cache" if state.saved_usd else "", "green"))
         if most:
             share = state.spent_usd / most
-            parts.append((f"{share:.0%} of {dollars(most)} budget", "yellow" if share >= NEARLY_SPENT else ""))
+            parts.append((f"{share:.0%} of {money(most)} budget", "yellow" if share >= NEARLY_SPENT else ""))
         return [*parts, ("some prices unknown" if state.price_unknown else "", "yellow")]
 
     def _stages(self) -> list[Part]:

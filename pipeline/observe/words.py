@@ -10,7 +10,6 @@ from headrace.text import clean
 
 _MINUTE_S, _HOUR_S = 60, 3_600
 _THOUSANDS, _MILLIONS = 10_000, 1_000_000
-_CENTS = 0.1
 
 
 def foreign(text: str, *, ascii_only: bool, longest: int = 200) -> str:
@@ -32,11 +31,6 @@ def short(number: float) -> str:
     if number < _THOUSANDS:
         return f"{number:,.0f}"
     return f"{number / 1_000:,.0f}k" if number < _MILLIONS else f"{number / 1_000_000:,.1f}M"
-
-
-def dollars(usd: float) -> str:
-    """With as many digits as tell something."""
-    return f"${usd:,.2f}" if usd >= _CENTS else f"${usd:.4f}"
 
 
 def bar(part: float, width: int, style: str, *, ascii_only: bool) -> Text:

@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from headrace.errors import OutputError, UsageError
+from headrace.money import money
 from headrace.report import charts, words
 from headrace.report.books import read_books
 from headrace.report.gallery import EMBEDDED, Gallery, packed
@@ -96,7 +97,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    told = {name: getattr(words, name) for name in ("money", "share", "duration", "moment", "number", "named")}
+    told = {name: getattr(words, name) for name in ("share", "duration", "moment", "number", "named")} | {"money": money}
     environment.filters |= told | {"clean": lambda text, longest=500: clean(str(text or ""), longest)}
     return environment
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from headrace.errors import UsageError
+from headrace.money import money
 from headrace.report.books import read_books
 from headrace.report.rows import journal_rows
-from headrace.report.words import money, number, share
+from headrace.report.words import number, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-_MANY_USD = 10_000
-_CENTS = 0.1
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _SHORT_S = 10
-_TINY = 0.001
 _TENTH = 0.1
 NAMES = {
     "primary": "Made",
@@ -30,15 +27,6 @@ NAMES = {
 def named(code: str) -> str:
     """What a status or a strategy is called."""
     return NAMES.get(code, code)
-
-
-def money(usd: float | None) -> str:
-    """An amount of USD, to the precision that it is worth."""
-    if usd is None:
-        return "unknown"
-    size = abs(usd)
-    digits = 0 if size >= _MANY_USD else 2 if size >= 1 or size == 0 else 4 if size >= _CENTS else 5 if size >= _TINY else 6
-    return f"{'-' if usd < 0 else ''}${size:,.{digits}f}"
 
 
 def share(part: float | None) -> str:

@@ -85,7 +85,7 @@ def test_a_budget_that_is_too_small_is_said(keyless: Headrace) -> None:
     again = ("estimate", "in.jsonl", "--simulate", "--out-dir", "out", "--quality", "high", "--json")
     cost = report(keyless(*again))["paid"]["cost_usd"]
     notes = report(keyless(*again, "--max-cost", str(cost)))["notes"]
-    assert any("of which earlier runs spent $0.01: a run stops" in note for note in notes), notes
+    assert any("of which earlier runs spent $0.00592: a run stops" in note for note in notes), notes
     assert not any("budget" in note for note in report(keyless(*again, "--max-cost", str(cost + 1)))["notes"])
 
 

@@ -16,7 +16,7 @@ from headrace.observe.counters import Failed
 from headrace.observe.pool_rows import most_important, standing
 from headrace.observe.state import PoolState, State
 from headrace.observe.view import View
-from headrace.observe.words import bar, dollars, duration, short
+from headrace.observe.words import bar, duration, short
 
 EVIL = (
     "evil \x1b[31mred\x07 [bold]markup[/bold] :smile: \u202e sk-canary-0123456789 \U0001f469\u200d\U0001f469 日本語\ntwo\x1b[2J\x9b2J\u2028"
@@ -198,7 +198,6 @@ def test_a_projection_over_the_budget_stands_out() -> None:
 def test_figures_have_as_many_digits_as_tell_something() -> None:
     assert [duration(seconds) for seconds in (0, 0.2, 59, 61, 3_661, 90_000)] == ["0:00", "0:01", "0:59", "1:01", "1:01:01", "25:00:00"]
     assert [short(number) for number in (0, 9_999, 12_345, 1_250_000)] == ["0", "9,999", "12k", "1.2M"]
-    assert [dollars(usd) for usd in (0.0059, 1.234, 12_345.6)] == ["$0.0059", "$1.23", "$12,345.60"]
 
 
 @pytest.mark.parametrize(("part", "shown"), [(-1, "────"), (0, "────"), (0.125, "╾───"), (0.5, "━━──"), (1, "━━━━"), (7, "━━━━")])

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from headrace.report.words import duration, moment, money, named, number, share
+from headrace.money import money
+from headrace.report.words import duration, moment, named, number, share
 
 
 @pytest.mark.parametrize(
