@@ -20,7 +20,8 @@ class Seen:
 
     def __init__(self) -> None:
         # An empty name is a file without one: whatever ends the process removes it.
-        self._db = sqlite3.connect("", isolation_level=None)
+        # Whoever drops it last may be another thread than the one that made it.
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, self._db.close)
         for statement in (
             "pragma journal_mode=off",

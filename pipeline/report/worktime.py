@@ -37,7 +37,7 @@ class WorkTime:
     def at(self, moment: float) -> float:
         """Seconds at work by then; between two runs those of the first."""
         run = bisect_right(self._starts, moment) - 1
-        return 0.0 if run < 0 else self.offsets[run] + min(moment, self._ends[run]) - self._starts[run]
+        return 0.0 if run < 0 else self.offsets[run] + (min(moment, self._ends[run]) - self._starts[run])
 
     @property
     def step_s(self) -> float:

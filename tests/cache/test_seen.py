@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -36,3 +38,11 @@ def test_a_full_disk_is_told_in_one_line_that_says_what_to_do(monkeypatch: pytes
     monkeypatch.setattr("headrace.cache.seen.sqlite3.connect", lambda *args, **options: Full(connect(*args, **options)))
     with pytest.raises(OutputError, match="is full; set TMPDIR"):
         Seen().add([key("a")])
+
+
+def test_it_may_be_dropped_in_another_thread_than_it_was_made_in() -> None:
+    with ThreadPoolExecutor(1) as elsewhere:
+        made = elsewhere.submit(Seen).result()
+    closed = weakref.finalize(made, int)
+    del made  # a complaint of its finalizer would fail this test
+    assert not closed.alive

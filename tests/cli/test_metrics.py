@@ -24,9 +24,14 @@ def test_metrics_are_served_on_loopback_while_the_run_goes_on(
         until(lambda: world.bill[prompt] == 1)
         assert '"ok"' in process.stdout.readline()
         (url,) = re.findall(r"headrace: metrics: (http://127\.0\.0\.1:\d+/metrics)\n", process.stderr.readline())
-        with build_opener(ProxyHandler({})).open(url, timeout=10) as answer:
-            text = answer.read().decode()
-        assert 'headrace_prompts_total{status="ok",strategy="primary"} 1.0' in text
+
+        def scraped() -> str:
+            with build_opener(ProxyHandler({})).open(url, timeout=10) as answer:
+                return str(answer.read().decode())
+
+        # The line is written before its result is handed over, and counted then.
+        until(lambda: 'headrace_prompts_total{status="ok",strategy="primary"} 1.0' in scraped())
+        text = scraped()
         assert "headrace_prompts_in_flight 0.0" in text  # the slot of the one that has not come is none
         assert str(tmp_path) not in text
         _, err = process.communicate(timeout=20)
