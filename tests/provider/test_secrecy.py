@@ -74,7 +74,7 @@ def test_no_fault_makes_the_key_appear(fault: str, key: str, on_the_wire: Any, t
         assert wire.seen[0].count(key.encode()) == 1
         assert not [text for text in (*shown, caplog.text) if key in text or key[4:24] in text]
 
-    on_the_wire(test, faults(key)[fault], key=key, timeout_s=0.2)
+    on_the_wire(test, faults(key)[fault], key=key, timeout_s=1.0)
 
 
 def test_a_cancelled_call_leaves_a_traceback_without_the_key(on_the_wire: Any) -> None:
