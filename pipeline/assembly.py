@@ -28,6 +28,7 @@ from headrace.owners import room, simulated_app
 from headrace.provider.memory import ByteBudget
 from headrace.quota.quota import open_quota
 from headrace.race import Race
+from headrace.redis.link import open_link
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -81,7 +82,8 @@ async def open_race(
         endpoint, other = await endpoint.with_admin_limits(app), None if other is None else await other.with_admin_limits(app)
         learnt = Learnt(learnt_file(settings, app), offload or Threads(1))
         stack.callback(learnt.close)
-        quota = await stack.enter_async_context(open_quota(settings, environ))
+        link = await stack.enter_async_context(open_link(settings, environ))
+        quota = await stack.enter_async_context(open_quota(settings.quota, link))
         watchers = Watchers()
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)

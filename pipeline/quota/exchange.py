@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from headrace.admission.bucket import Terms
 
+SCRIPT = files("headrace.quota").joinpath("exchange.lua").read_text("utf-8")
 HORIZON_S = 2.0
 """Nothing is booked further ahead: a booking is quota that nobody else can use."""
 AGAIN_S = 0.25

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from headrace.quota.link import Link
-from headrace.quota.store import open_store
+from headrace.quota.exchange import SCRIPT, encoded, keys_of
 from headrace.quota.turnstile import Turnstile, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from headrace.admission.gate import Gate
-    from headrace.settings import Settings
+    from headrace.redis.link import Link
+    from headrace.settings import QuotaSettings
 
 LEAVE_S = 2.0
 """What is left to tell at the end has so long."""
@@ -52,19 +52,20 @@ class Quota:
 
 
 @asynccontextmanager
-async def open_quota(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Quota | None]:
-    """Connect to the store that settings name; None where they name none, or nothing is sent anywhere.
+async def open_quota(settings: QuotaSettings, link: Link | None) -> AsyncIterator[Quota | None]:
+    """Share limits by the store at the end of the link; None where there is no link.
 
     Raises:
-        UsageError: it cannot be used.
+        UsageError: the store does not let the script work.
     """
-    if settings.quota.store is None or settings.run.simulate:
+    if link is None:
         yield None
         return
-    worker = Worker(name=secrets.token_hex(6), least=settings.quota.workers or 0)
-    async with open_store(*settings.quota.address(environ), settings.quota.namespace) as store, trio.open_nursery() as nursery:
-        quota = Quota(Link(store), settings.quota.namespace, worker, nursery)
-        nursery.start_soon(quota.link.run)
+    # Where it cannot work each process would take the whole limits for its own.
+    await link.tried(SCRIPT, keys_of(f"{settings.namespace}:ready", ()), encoded({"worker": "", "ttl": 0, "leaves": True}))
+    worker = Worker(name=secrets.token_hex(6), least=settings.workers or 0)
+    async with trio.open_nursery() as nursery:
+        quota = Quota(link, settings.namespace, worker, nursery)
         try:
             yield quota
         finally:

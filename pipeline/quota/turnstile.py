@@ -13,7 +13,7 @@ import trio
 
 from headrace.admission import ledger
 from headrace.quota.account import Account
-from headrace.quota.exchange import CALLS, OPENING_S, PAUSED, ask, encoded, keys_of
+from headrace.quota.exchange import CALLS, OPENING_S, PAUSED, SCRIPT, Answer, ask, encoded, keys_of
 from headrace.quota.safe import Safe
 from headrace.quota.slot import Slot
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from headrace.admission.bucket import Terms
     from headrace.admission.pool import Pool
     from headrace.quota.account import Holding
-    from headrace.quota.exchange import Answer
-    from headrace.quota.link import Link
+    from headrace.redis.link import Link
 
 LEAD_S = 0.25
 """The next call asks so long before the last slot: time for the way to the store and back."""
@@ -199,7 +198,8 @@ class Turnstile:
             told = account.told(news, terms, now) | {"worker": self._worker.name, "leaves": leaves or None, "ask": asked}
             answer = None
             try:
-                answer = await self._link.exchange(keys_of(self._prefix, terms), encoded(told))
+                answered = await self._link.run(SCRIPT, keys_of(self._prefix, terms), encoded(told))
+                answer = None if answered is None else Answer.of(answered)
             finally:
                 if answer is None:
                     account.undelivered(news)

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.admission.bucket import Bucket, Terms
-from headrace.quota.exchange import CALLS, PAUSED, TURN, Answer, ask, encoded, keys_of
-from headrace.quota.store import Store, open_store
+from headrace.quota.exchange import CALLS, PAUSED, SCRIPT, TURN, Answer, ask, encoded, keys_of
+from headrace.redis.client import Redis, open_redis
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from tests.quota.conftest import Server
+    from tests.conftest import RedisServer
 
 YEARS_US = 10**14
 NUMBERS = itertools.count()
@@ -28,7 +28,7 @@ NUMBERS = itertools.count()
 class Books:
     """The books of one pool, with keys of their own, open already unless a test wants them new."""
 
-    store: Store
+    store: Redis
     limits: Mapping[str, float]
     prefix: str = attrs.field(factory=lambda: f"test:{next(NUMBERS)}")
     number: int = 0
@@ -44,7 +44,7 @@ class Books:
 
     async def tell(self, **told: Any) -> Answer:
         told = {"worker": "w", "ttl": 10**9, "books": 1} | told
-        return Answer.of(await self.store.exchange(keys_of(self.prefix, self.limits), encoded(told)))
+        return Answer.of(await self.store.run(SCRIPT, keys_of(self.prefix, self.limits), encoded(told)))
 
     async def ask(self, most: int | None = None, horizon: int = YEARS_US, worker: str = "w", **costs: int) -> Answer:
         self.number += 1
@@ -55,10 +55,10 @@ class Books:
         await self.store._client.hset(keys_of(self.prefix, ())[0], {"opened": 1})
 
 
-def on(redis: Server, main: Callable[[Store], Awaitable[None]]) -> None:
+def on(redis: RedisServer, main: Callable[[Redis], Awaitable[None]]) -> None:
     async def connected() -> None:
         with trio.fail_after(30):
-            async with open_store(redis.url) as store:
+            async with open_redis(redis.url) as store:
                 await main(store)
 
     trio.run(connected)
@@ -80,9 +80,9 @@ requests = st.lists(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(requests=requests, images=st.integers(10, 200), tokens=st.integers(8_000, 60_000))
 def test_no_minute_holds_more_than_a_limit_whatever_is_asked_for(
-    redis: Server, requests: list[tuple[int, int, str]], images: int, tokens: int
+    redis: RedisServer, requests: list[tuple[int, int, str]], images: int, tokens: int
 ) -> None:
-    async def main(store: Store) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": images, "tokens": tokens})
         await books.open()
         used: dict[str, list[tuple[int, int]]] = {"images": [], "tokens": []}
@@ -103,8 +103,8 @@ def test_no_minute_holds_more_than_a_limit_whatever_is_asked_for(
     on(redis, main)
 
 
-def test_nearly_all_of_a_limit_is_used(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_nearly_all_of_a_limit_is_used(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 100})
         await books.open()
         slots = [(await books.ask(images=1)).slot_us for _ in range(300)]
@@ -113,8 +113,8 @@ def test_nearly_all_of_a_limit_is_used(redis: Server) -> None:
     on(redis, main)
 
 
-def test_all_resources_are_taken_or_none(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_all_resources_are_taken_or_none(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 1_000_000, "tokens": 1_000})
         await books.open()
         assert (await books.ask(images=1, tokens=1_000)).granted
@@ -128,8 +128,8 @@ def test_all_resources_are_taken_or_none(redis: Server) -> None:
     on(redis, main)
 
 
-def test_new_books_open_after_a_second_and_with_an_empty_bucket(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_new_books_open_after_a_second_and_with_an_empty_bucket(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 6_000})
         early = await books.ask(images=1)
         assert not early.granted
@@ -142,8 +142,8 @@ def test_new_books_open_after_a_second_and_with_an_empty_bucket(redis: Server) -
     on(redis, main)
 
 
-def test_what_was_used_without_the_books_counts(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_what_was_used_without_the_books_counts(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 100})
         await books.open()
         await books.tell(past=[[1, 50_000_000, 60, 0], [1, 20_000_000, 40, 0]])
@@ -153,8 +153,8 @@ def test_what_was_used_without_the_books_counts(redis: Server) -> None:
     on(redis, main)
 
 
-def test_calls_at_once_are_counted_until_they_end_or_their_lease_does(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_calls_at_once_are_counted_until_they_end_or_their_lease_does(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 1_000_000})
         await books.open()
         assert [(await books.ask(most=2, images=1)).granted for _ in range(2)] == [True, True]
@@ -169,8 +169,8 @@ def test_calls_at_once_are_counted_until_they_end_or_their_lease_does(redis: Ser
     on(redis, main)
 
 
-def test_a_pause_is_everybody_s(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_a_pause_is_everybody_s(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 600})
         await books.open()
         await books.tell(pause=7_000_000)
@@ -182,8 +182,8 @@ def test_a_pause_is_everybody_s(redis: Server) -> None:
     on(redis, main)
 
 
-def test_processes_are_counted_until_they_leave(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_processes_are_counted_until_they_leave(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {})
         assert [(await books.tell(worker=name)).workers for name in "aabc"] == [1, 1, 2, 3]
         assert (await books.tell(worker="b", leaves=True)).workers == 2
@@ -191,8 +191,8 @@ def test_processes_are_counted_until_they_leave(redis: Server) -> None:
     on(redis, main)
 
 
-def test_who_has_to_come_back_is_the_first_then_until_it_gives_up(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_who_has_to_come_back_is_the_first_then_until_it_gives_up(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 100})
         await books.open()
         await books.tell(past=[[1, 30_000_000, 99, 0]])
@@ -208,8 +208,8 @@ def test_who_has_to_come_back_is_the_first_then_until_it_gives_up(redis: Server)
     on(redis, main)
 
 
-def test_who_is_behind_another_is_told_a_limit_that_it_knows(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_who_is_behind_another_is_told_a_limit_that_it_knows(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 100, "tokens": 1_000})
         await books.open()
         await books.tell(past=[[2, 30_000_000, 999, 0]])
@@ -222,8 +222,8 @@ def test_who_is_behind_another_is_told_a_limit_that_it_knows(redis: Server) -> N
     on(redis, main)
 
 
-def test_it_tells_what_all_used(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_it_tells_what_all_used(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 600, "tokens": 9_000})
         await books.open()
         await books.ask(images=2, tokens=300)
@@ -236,8 +236,8 @@ def test_all_keys_of_a_pool_are_in_one_slot_of_a_cluster() -> None:
     assert {key.partition("}")[0] for key in keys_of("headrace:api:studio", ["images", "tokens"])} == {"{headrace:api:studio"}
 
 
-def test_a_correction_of_other_books_changes_nothing(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_a_correction_of_other_books_changes_nothing(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 100})
         opened = 1_700_000_000_000_001
         await store._client.hset(keys_of(books.prefix, ())[0], {"opened": opened})
@@ -248,8 +248,8 @@ def test_a_correction_of_other_books_changes_nothing(redis: Server) -> None:
     on(redis, main)
 
 
-def test_books_of_a_clock_that_was_set_back_or_of_another_life_of_the_server_are_new(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_books_of_a_clock_that_was_set_back_or_of_another_life_of_the_server_are_new(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         later = int((await store._client.time()).timestamp() * 1e6) + 3_600_000_000
         for what in ({"opened": later, "seen": later, "paused": later}, {"opened": 1, "life": "0" * 40}):
             books = Books(store, {"images": 100})
@@ -263,8 +263,8 @@ def test_books_of_a_clock_that_was_set_back_or_of_another_life_of_the_server_are
     on(redis, main)
 
 
-def test_every_key_ends_by_itself(redis: Server) -> None:
-    async def main(store: Store) -> None:
+def test_every_key_ends_by_itself(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
         books = Books(store, {"images": 100})
         await books.open()
         await books.tell(past=[[1, 1, 1, 1]])

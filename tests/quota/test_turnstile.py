@@ -18,10 +18,11 @@ from headrace.admission.key import Key
 from headrace.admission.permit import Permit
 from headrace.admission.pool import Pool
 from headrace.models import Limits
-from headrace.quota.link import GRACE_S, Link
-from headrace.quota.store import LostError, Store
 from headrace.quota.turnstile import WAITING, Turnstile, Worker
 from headrace.records import Kind, Problem, Usage
+from headrace.redis.client import LostError, Redis
+from headrace.redis.link import GRACE_S, Link
+from headrace.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -44,7 +45,7 @@ class FakeStore:
     asking: int = 0
     most_asking: int = 0
 
-    async def exchange(self, _: Sequence[str], told: str) -> list[int]:
+    async def run(self, _: str, __: Sequence[str], told: str) -> list[int]:
         await self.ping()
         self.told.append(json.loads(told))
         asked = self.told[-1].get("ask")
@@ -83,7 +84,7 @@ class Door:
         limits = Limits(images_per_minute=images, tokens_per_minute=1e9, max_concurrency=at_once)
         self.pool = Pool("studio", limits, [Key("a")])
         self.gate = Gate([self.pool], max_wait_s)
-        self.link = Link(cast("Store", store))
+        self.link = Link(cast("Redis", store), Secret("redis://nowhere"))
         self.turnstile = Turnstile(self.pool, "x", self.link, Worker(name="w", least=least), 60.0, self.gate.changed)
         self.pool.turnstile = self.turnstile
         self.at: list[float] = []
@@ -101,7 +102,7 @@ def run(door: Door, main: Callable[[trio.Nursery], Awaitable[None]]) -> None:
     async def beside() -> None:
         with trio.fail_after(1e5):
             async with trio.open_nursery() as services:
-                for service in (door.gate.run, door.link.run, door.turnstile.run):
+                for service in (door.gate.run, door.link.keep, door.turnstile.run):
                     services.start_soon(service)
                 async with trio.open_nursery() as nursery:
                     await main(nursery)

@@ -13,10 +13,11 @@ import trio
 
 from headrace.assembly import open_race
 from headrace.errors import UsageError, lone
-from headrace.quota import store as store_module
 from headrace.quota.quota import open_quota
-from headrace.quota.store import LostError, open_store
 from headrace.records import Status
+from headrace.redis import client
+from headrace.redis.client import LostError, open_redis
+from headrace.redis.link import open_link
 from headrace.settings import Settings
 from headrace.simulator import SimulatedPool, SimulatorSettings, World, make_app
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from tests.quota.conftest import Server
+    from tests.conftest import RedisServer
 
 ENVIRON = {"KEY": "sk-sim-a"}
 # coredis leaves the streams of a connection that broke to the garbage collector.
@@ -62,11 +63,11 @@ async def answered(settings: Settings, app: Any, prompts: int) -> list[Status]:
         return [result.status async for result in results]
 
 
-def test_a_server_that_hangs_dies_or_forgets_is_lost_and_comes_back(own_redis: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "CALL_S", 0.3)
+def test_a_server_that_hangs_dies_or_forgets_is_lost_and_comes_back(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CALL_S", 0.3)
 
     async def main() -> None:
-        async with open_store(own_redis.url) as store:
+        async with open_redis(own_redis.url) as store:
             own_redis.stop()
             with pytest.raises(LostError, match="no answer"):
                 await store.ping()
@@ -77,12 +78,12 @@ def test_a_server_that_hangs_dies_or_forgets_is_lost_and_comes_back(own_redis: S
                 await store.ping()
             own_redis.start()
             await store.ping()
-            assert await store.exchange(["books", "calls", "workers"], '{"worker": "w", "ttl": 1}')
+            assert await store.run("return 1", []) == 1
 
     run(main)
 
 
-def test_lines_with_one_store_share_one_limit(redis: Server, tmp_path: Path) -> None:
+def test_lines_with_one_store_share_one_limit(redis: RedisServer, tmp_path: Path) -> None:
     settings = settings_of(tmp_path, redis.url.reveal(), images_per_minute=1_200)
     world, ended = simulated(1_200), []
 
@@ -93,7 +94,7 @@ def test_lines_with_one_store_share_one_limit(redis: Server, tmp_path: Path) -> 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(line)
             nursery.start_soon(line)
-        async with open_store(redis.url) as store:
+        async with open_redis(redis.url) as store:
             (key,) = [key async for key in store._client.scan_iter("{headrace:*}:images")]
             assert int(await store._client.hget(key, "total")) == 20
             assert await store._client.zcard(key.replace(b":images", b":workers")) == 0
@@ -102,8 +103,8 @@ def test_lines_with_one_store_share_one_limit(redis: Server, tmp_path: Path) -> 
     assert ended == [[Status.OK] * 10] * 2
 
 
-def test_nothing_is_lost_while_the_store_is(own_redis: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "CALL_S", 0.3)
+def test_nothing_is_lost_while_the_store_is(own_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CALL_S", 0.3)
     settings = settings_of(tmp_path, own_redis.url.reveal(), images_per_minute=1_200, max_concurrency=50)
     world, ended = simulated(1_200), []
 
@@ -128,7 +129,7 @@ def test_nothing_is_lost_while_the_store_is(own_redis: Server, tmp_path: Path, m
 
 def unusable(settings: Settings, environ: dict[str, str] | None = None) -> str:
     async def main() -> None:
-        async with open_quota(settings, environ or {}):
+        async with open_link(settings, environ or {}) as link, open_quota(settings.quota, link):
             pass
 
     with pytest.raises((UsageError, ExceptionGroup)) as raised:
@@ -143,13 +144,13 @@ def quota(**table: Any) -> Settings:
     return Settings.from_dict({"quota": table})
 
 
-def test_a_password_lets_in_and_is_seen_nowhere(locked_redis: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_password_lets_in_and_is_seen_nowhere(locked_redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     url = locked_redis.url.reveal()
     with_it = url.replace("//", "//:hush-hush@")
 
     async def main() -> None:
         for settings in (quota(store=with_it), quota(store=url, password_env="REDIS")):
-            async with open_quota(settings, {"REDIS": "hush-hush"}) as found:
+            async with open_link(settings, {"REDIS": "hush-hush"}) as link, open_quota(settings.quota, link) as found:
                 assert found is not None
             assert "hush" not in repr(settings)
 
@@ -166,7 +167,7 @@ def test_a_store_that_cannot_be_used_is_one_line() -> None:
     assert "REDIS is not set" in unusable(quota(store="redis://127.0.0.1:1", password_env="REDIS"))
 
 
-def test_only_the_host_that_a_certificate_is_for_is_trusted(redis: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_host_that_a_certificate_is_for_is_trusted(redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if (program := shutil.which("openssl")) is None:
         pytest.skip("there is no openssl")
     for name in ("IP:127.0.0.1", "DNS:other.example"):
@@ -185,14 +186,14 @@ def test_only_the_host_that_a_certificate_is_for_is_trusted(redis: Server, tmp_p
             server.kill()
 
 
-async def connected(server: Server) -> None:
-    async with open_store(server.url) as store:
+async def connected(server: RedisServer) -> None:
+    async with open_redis(server.url) as store:
         await store.ping()
 
 
-def test_a_store_where_the_script_may_not_work_is_refused_at_the_start(own_redis: Server) -> None:
+def test_a_store_where_the_script_may_not_work_is_refused_at_the_start(own_redis: RedisServer) -> None:
     async def main() -> None:
-        async with open_store(own_redis.url) as store:
+        async with open_redis(own_redis.url) as store:
             await store._client.replicaof("127.0.0.1", own_redis.port + 1)
 
     run(main)
@@ -214,7 +215,7 @@ def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
 def test_without_a_store_or_in_a_simulation_nothing_is_shared() -> None:
     async def main() -> None:
         for settings in (Settings(), Settings.from_dict({"quota": {"store": "redis://127.0.0.1:1"}, "run": {"simulate": True}})):
-            async with open_quota(settings, {}) as found:
+            async with open_link(settings, {}) as link, open_quota(settings.quota, link) as found:
                 assert found is None
 
     run(main)

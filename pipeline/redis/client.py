@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import trio
 
 from headrace.errors import UsageError, lone
-from headrace.quota.exchange import encoded, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -26,8 +24,8 @@ class LostError(Exception):
     """The store did not answer."""
 
 
-class Store:
-    """A Redis.
+class Redis:
+    """A server.
 
     Args:
         client: of coredis, entered.
@@ -37,18 +35,20 @@ class Store:
     def __init__(self, client: Any, failures: tuple[type[Exception], ...]) -> None:
         self._client = client
         self._failures = failures
-        self._exchange = client.register_script(files("headrace.quota").joinpath("exchange.lua").read_text("utf-8"))
+        self._scripts: dict[str, Any] = {}
         self.calls = 0
-        """Exchanges so far."""
+        """Scripts run so far."""
 
-    async def exchange(self, keys: Sequence[str], told: str) -> list[int]:
-        """Run the script.
+    async def run(self, script: str, keys: Sequence[str], *args: str) -> Any:
+        """Run a Lua script.
 
         Raises:
             LostError: no answer, or none that can be used; whether it ran is not known.
         """
+        if script not in self._scripts:
+            self._scripts[script] = self._client.register_script(script)
         self.calls += 1
-        return list(await self._within(self._exchange(keys=keys, args=[told])))
+        return await self._within(self._scripts[script](keys=keys, args=args))
 
     async def ping(self) -> None:
         """See whether the server answers.
@@ -73,11 +73,11 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(url: Secret, password: Secret | None = None, namespace: str = "headrace") -> AsyncIterator[Store]:
-    """Connect; keys begin with ``namespace``.
+async def open_redis(url: Secret, password: Secret | None = None) -> AsyncIterator[Redis]:
+    """Connect.
 
     Raises:
-        UsageError: the extra is not installed, or no Redis answers there, or it does not let the script work.
+        UsageError: the extra is not installed, or no Redis answers there.
     """
     try:
         import anyio  # noqa: PLC0415 - coredis's
@@ -104,26 +104,19 @@ async def open_store(url: Secret, password: Secret | None = None, namespace: str
     entered = False
     try:
         async with client:
-            store = Store(client, failures)
-            await _ready(store, namespace)
+            redis = Redis(client, failures)
+            with trio.fail_after(OPEN_S):
+                await redis.ping()
             entered = True
-            yield store
+            yield redis
     except (*failures, ExceptionGroup, LostError) as error:
         if entered:
             raise
         cause = lone(error)
-        why = str(cause) if isinstance(cause, LostError) else type(cause).__name__
-        raise UsageError(f"[quota] store: no Redis can be used at {where(url)}: {why}") from None
+        raise unusable(url, str(cause) if isinstance(cause, LostError) else type(cause).__name__) from None
 
 
-async def _ready(store: Store, namespace: str) -> None:
-    with trio.fail_after(OPEN_S):
-        await store.ping()
-        # A replica, or a user who may not: each process would take the whole limits for its own.
-        await store.exchange(keys_of(f"{namespace}:ready", ()), encoded({"worker": "", "ttl": 0, "leaves": True}))
-
-
-def where(url: Secret) -> str:
-    """The address without what may be secret of it."""
+def unusable(url: Secret, why: str) -> UsageError:
+    """The address is named without what may be secret of it."""
     parts = urlsplit(url.reveal())
-    return f"{parts.hostname}:{parts.port or 6379}"
+    return UsageError(f"[quota] store: no Redis can be used at {parts.hostname}:{parts.port or 6379}: {why}")

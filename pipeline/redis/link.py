@@ -1,19 +1,21 @@
-"""Whether the store can be had: lost, it is tried every second, and what was told once is told on both ends."""
+"""Whether the store of ``[quota]`` can be had: lost, it is tried every second, and what happens to it is said once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from headrace.log import log
-from headrace.quota.exchange import Answer
-from headrace.quota.store import LostError
+from headrace.redis.client import LostError, open_redis, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from headrace.quota.store import Store
+    from headrace.redis.client import Redis
+    from headrace.secret import Secret
+    from headrace.settings import Settings
 
 TRY_S = 1.0
 LONGEST_TRY_S = 32.0
@@ -24,10 +26,16 @@ GRACE_S = 600.0
 
 
 class Link:
-    """The way to the store."""
+    """The way to the store.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Args:
+        redis: the server.
+        url: its address.
+    """
+
+    def __init__(self, redis: Redis, url: Secret) -> None:
+        self._redis = redis
+        self._url = url
         self.up = True
         self.paused = False
         """Whether it has been lost for so long that nothing starts any more."""
@@ -35,10 +43,10 @@ class Link:
         """Whether the run is over: a store that is lost now is no news."""
         self._turned = trio.Event()
 
-    async def exchange(self, keys: Sequence[str], told: str) -> Answer | None:
-        """What the books answer; None where the store is lost, and nobody knows whether it heard."""
+    async def run(self, script: str, keys: Sequence[str], *args: str) -> Any:
+        """What a script returns; None where the store is lost, and nobody knows whether it heard."""
         try:
-            return Answer.of(await self._store.exchange(keys, told))
+            return await self._redis.run(script, keys, *args)
         except LostError as error:
             if self.up and not self.ending:
                 self.up = False
@@ -46,12 +54,23 @@ class Link:
                 self._turn()
             return None
 
+    async def tried(self, script: str, keys: Sequence[str], *args: str) -> None:
+        """See that a script can do its work, before anything depends on it: a replica, or a user who may not, would be found out late.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        try:
+            await self._redis.run(script, keys, *args)
+        except LostError as error:
+            raise unusable(self._url, str(error)) from None
+
     async def turned(self, within_s: float) -> None:
         """Wait until the store is lost, back or given up, or for so long."""
         with trio.move_on_after(within_s):
             await self._turned.wait()
 
-    async def run(self) -> None:
+    async def keep(self) -> None:
         """Try to get it back, whenever it is lost; runs until cancelled."""
         back_at, try_s = float("-inf"), TRY_S
         while True:
@@ -62,7 +81,7 @@ class Link:
             while not self.up:
                 await trio.sleep(try_s)
                 try:
-                    await self._store.ping()
+                    await self._redis.ping()
                 except LostError:
                     if not self.paused and trio.current_time() - lost_at >= GRACE_S:
                         self.paused = True
@@ -76,3 +95,21 @@ class Link:
     def _turn(self) -> None:
         self._turned.set()
         self._turned = trio.Event()
+
+
+@asynccontextmanager
+async def open_link(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Link | None]:
+    """Connect to the store that settings name; None where they name none, or nothing is sent anywhere.
+
+    Raises:
+        UsageError: it cannot be used.
+    """
+    if settings.quota.store is None or settings.run.simulate:
+        yield None
+        return
+    url, password = settings.quota.address(environ)
+    async with open_redis(url, password) as redis, trio.open_nursery() as nursery:
+        link = Link(redis, url)
+        nursery.start_soon(link.keep)
+        yield link
+        nursery.cancel_scope.cancel()
