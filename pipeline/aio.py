@@ -28,7 +28,8 @@ async def generate(
 
     The line runs in a thread of its own, so it neither holds up the event loop nor is held up by it, and works ahead of the caller by
     ``max_in_flight`` prompts and no more. A task that is cancelled while it waits for a result ends the line, and so does leaving the
-    loop: at once under ``aclosing``, otherwise as soon as the event loop finds that nobody holds the generator.
+    loop: at once under ``aclosing``, otherwise as soon as the event loop finds that nobody holds the generator. However it ends, that waits
+    up to 5 s for alerts that a command or a webhook has not taken yet.
 
     Example:
         >>> import asyncio, contextlib, headrace

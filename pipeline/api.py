@@ -92,7 +92,7 @@ class Api:
         late = 0
         while True:
             started = trio.current_time()
-            outcome = await self._attempt(permit, estimated, late_s=LATE_S if late < LATE_TIMES else math.inf)
+            outcome = await self._attempt(permit, estimated, strategy, late_s=LATE_S if late < LATE_TIMES else math.inf)
             late += isinstance(outcome, Problem) and outcome.kind is Kind.HELD_UP
             ended = trio.current_time()
             counted = not isinstance(outcome, Problem) or action(outcome.kind) in (Action.RETRY, Action.GIVE_UP)
@@ -130,9 +130,9 @@ class Api:
         await trio.sleep(delay_s)
         return await self._acquire(estimated)
 
-    async def _attempt(self, permit: Permit, estimated: Estimated, *, late_s: float) -> Saved | Problem:
+    async def _attempt(self, permit: Permit, estimated: Estimated, strategy: Strategy, *, late_s: float) -> Saved | Problem:
         try:
-            intent = await self._intent(permit, estimated, late_s)
+            intent = await self._intent(permit, estimated, strategy, late_s)
         except BaseException:
             permit.released()
             raise
@@ -171,13 +171,13 @@ class Api:
             permit.succeeded(outcome.usage, told)
         return outcome
 
-    async def _intent(self, permit: Permit, estimated: Estimated, late_s: float) -> Intent | Problem | None:
+    async def _intent(self, permit: Permit, estimated: Estimated, strategy: Strategy, late_s: float) -> Intent | Problem | None:
         item = estimated.prompt.item
         if self.journal is None or item is None:
             return None
         asked_at = trio.current_time()
         wait = Wait(permit.pool.name, permit.waited_s, permit.waited_for)
-        intent = await self.journal.intend(item, permit.key, estimated.cost_usd, wait)
+        intent = await self.journal.intend(item, permit.key, estimated.cost_usd, wait, strategy)
         if intent.again:
             log.warning("asked_again", **ids(estimated.prompt), calls=intent.again, because="a run that was killed may have paid for it")
         if trio.current_time() - asked_at <= late_s:

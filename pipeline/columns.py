@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KEYS = tuple(field.name for field in attrs.fields(PromptLine) if field.name != "metadata")
 """Columns of these names are taken as the keys of a JSONL line."""
 _WHOLE = ("n", "output_compression", "variation")
-_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*\Z")
+_NUMBER = re.compile(r"\s*([+-]?[0-9]{1,18})(?:\.0+)?\s*\Z")
 _SHOWN = 12
 
 
@@ -55,11 +55,13 @@ class Columns:
 
     prompt: str | None = None
     id: str | None = None
+    option: str = "--{}-column"
+    """How messages name the option that asks for one."""
 
     @property
     def asked(self) -> str | None:
         """The option that asks for one, if any does."""
-        return next((f"--{key}-column" for key, name in self._wished() if name is not None), None)
+        return next((self.option.format(key) for key, name in self._wished() if name is not None), None)
 
     def layout(self, names: Sequence[str], table: str) -> Layout:
         """What the columns of a table are.
@@ -74,11 +76,12 @@ class Columns:
         has = f"{table} has the columns {_listed(names)}"
         for key, name in self._wished():
             if name is not None and name not in names:
-                raise UsageError(f"{has}, and no {name!r} for --{key}-column{nearest(name, names)}")
+                raise UsageError(f"{has}, and no {name!r} for {self.option.format(key)}{nearest(name, names)}")
         if self.prompt is None and "prompt" not in names:
-            raise UsageError(f"{has}, and no 'prompt'; name the column of the prompts with --prompt-column{nearest('prompt', names)}")
+            wanted = self.option.format("prompt")
+            raise UsageError(f"{has}, and no 'prompt'; name the column of the prompts with {wanted}{nearest('prompt', names)}")
         if self.prompt is not None and self.prompt == self.id:
-            raise UsageError(f"{self.prompt!r} cannot be both --prompt-column and --id-column")
+            raise UsageError(f"{self.prompt!r} cannot be both {self.option.format('prompt')} and {self.option.format('id')}")
         return Layout(names=tuple(names), keys=tuple(map(self._key, names)))
 
     def _wished(self) -> Iterator[tuple[str, str | None]]:
@@ -96,8 +99,8 @@ class Columns:
 
 def _given(key: str, value: Any) -> Any:
     """A value as JSON would have it: in CSV all is text, and a column of pandas with gaps has floats in place of whole numbers."""
-    if key in _WHOLE and isinstance(value, str) and _NUMBER.match(value):
-        return int(value)
+    if key in _WHOLE and isinstance(value, str) and (number := _NUMBER.match(value)):
+        return int(number[1])
     if key in (*_WHOLE, "id") and isinstance(value, float) and value.is_integer():
         return int(value)
     if key == "images" and isinstance(value, str):

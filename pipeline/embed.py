@@ -61,7 +61,8 @@ def generate(
 
     The line runs in a thread of its own and works ahead of the caller by ``max_in_flight`` prompts and no more. ``prompts`` is read
     lazily and from other threads, so that results come while it blocks (for an SQLite cursor: ``check_same_thread=False``). Leaving
-    the loop early cancels what is in flight, and so does ``close()`` or whoever collects a generator that nobody holds.
+    the loop early cancels what is in flight, and so does ``close()`` or whoever collects a generator that nobody holds. Either way the
+    end waits up to 5 s for alerts that a command or a webhook has not taken yet.
 
     Example:
         >>> import headrace

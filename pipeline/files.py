@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from headrace.chaos import point
@@ -60,6 +60,50 @@ def locked(path: Path, patience_s: float) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+def open_alone(path: Path, name: str, flags: int = 0) -> int:
+    """A descriptor of a file that is about to be written, made where it is missing; for this process alone until it is closed.
+
+    Args:
+        path: what is opened; where it is no file others may have it as well.
+        name: what a person calls it.
+        flags: of ``os.open`` besides.
+
+    Raises:
+        UsageError: another process has it.
+        OSError: it cannot be opened.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+    with ExitStack() as undone:
+        undone.callback(os.close, handle)
+        if stat.S_ISREG(os.fstat(handle).st_mode) and _has_another(handle, path):
+            raise UsageError(f"another process writes {name}; wait for its end, or choose another name")
+        undone.pop_all()
+    return handle
+
+
+def _has_another(handle: int, path: Path) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # some file systems have no locks
+    # What it has finished in this instant is not to be found there any more.
+    return not is_at(handle, path)
+
+
+def is_at(handle: int, path: Path) -> bool:
+    """Whether an open file is what is found at a path.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def refuse_foreign(folder: Path) -> None:

@@ -13,6 +13,7 @@ import trio
 
 from headrace.chaos import point
 from headrace.errors import OutputError
+from headrace.files import open_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ class LineWriter:
         failed: called once when lines cannot be written any more.
 
     Raises:
+        UsageError: another process writes it.
         OutputError: the file cannot be opened.
     """
 
@@ -48,7 +50,7 @@ class LineWriter:
         if path is None and sys.stdout is None:
             raise OutputError("stdout cannot be written: it is closed; name a file with -o")
         try:
-            self.handle = _STDOUT if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.handle = _STDOUT if path is None else open_alone(path, self._name)
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from None
 

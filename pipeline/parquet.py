@@ -50,8 +50,6 @@ async def parquet_rows(handle: int, name: str, columns: Columns) -> AsyncIterato
 
 
 def _opened(handle: int, name: str) -> pq.ParquetFile:
-    # Its own pool keeps what it has freed for each thread apart, and threads take turns here: memory would creep up.
-    pa.set_memory_pool(pa.system_memory_pool())
     opened = open(os.dup(handle), "rb", buffering=0)  # noqa: PTH123, SIM115 - a descriptor, closed with the file
     file = pa.PythonFile(opened, mode="r")
     try:
@@ -72,11 +70,16 @@ def _batches(file: pq.ParquetFile, layout: Layout, name: str) -> Iterator[list[R
     number = 0
     try:
         for batch in file.iter_batches(BATCH, use_threads=False):
-            rows = zip(*map(_values, batch.columns, layout.keys), strict=True)
-            yield [_row(count, layout, values) for count, values in enumerate(rows, number + 1)]
+            yield rows_of(batch, layout, number + 1)
             number += batch.num_rows
     except _FAILS as error:
         raise UsageError(f"{name} cannot be read behind row {number:,}: {_first_line(error)}") from None
+
+
+def rows_of(batch: pa.RecordBatch | pa.Table, layout: Layout, number: int = 0) -> list[Row]:
+    """The rows of a batch with the columns of the layout, numbered from there."""
+    rows = zip(*map(_values, batch.columns, layout.keys), strict=True)
+    return [_row(count, layout, values) for count, values in enumerate(rows, number)]
 
 
 def _row(number: int, layout: Layout, values: tuple[Any, ...]) -> Row:

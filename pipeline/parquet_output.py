@@ -17,7 +17,7 @@ import trio
 
 from headrace.arrow import SCHEMA, batch
 from headrace.errors import OutputError
-from headrace.files import PART, place
+from headrace.files import PART, is_at, open_alone, place
 from headrace.output import write_all
 from headrace.records import Part
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 TOGETHER = 64
 """Results that become columns together."""
-GROUP_ROWS = 4096
+GROUP_ROWS = 8192
 GROUP_BYTES = 8 * 2**20
-"""What a row group holds at the most, and so what is kept in memory."""
+"""What a row group holds at the most, and so what is kept in memory; with 30 KB for each that is written, for the end of the file."""
 
 
 class ParquetWriter:
@@ -42,6 +42,7 @@ class ParquetWriter:
         failed: called once when rows cannot be written any more.
 
     Raises:
+        UsageError: another process writes it.
         OutputError: the file cannot be made.
     """
 
@@ -56,7 +57,8 @@ class ParquetWriter:
         try:
             if final.is_symlink() or (final.exists() and not final.is_file()):
                 raise OutputError(f"{path} cannot be written: it is no file, and Parquet can go into nothing else")
-            self._handle = os.open(self._part.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._handle = open_alone(self._part.path, self._name, os.O_NOFOLLOW)
+            os.ftruncate(self._handle, 0)
             if final.exists():
                 os.fchmod(self._handle, stat.S_IMODE(final.stat().st_mode))
         except OSError as error:
@@ -65,6 +67,8 @@ class ParquetWriter:
         self._file: pq.ParquetWriter | None = None
         self._held: list[Result] = []
         self._group: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+        """Of the group."""
         self._disk: Disk | None = None
 
     def start(self, disk: Disk) -> None:
@@ -80,7 +84,10 @@ class ParquetWriter:
         self._held += results
         if len(self._held) < TOGETHER:
             return
-        await trio.to_thread.run_sync(self._gather)
+        # That takes less time than a thread, and each of those would have memory of its own for it.
+        self._gather()
+        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            await trio.to_thread.run_sync(self._encode)
         try:
             if self._sink.left[0]:
                 await self._disk.write(write_all, self._handle, self._sink.left)
@@ -94,10 +101,14 @@ class ParquetWriter:
             if self._file is None or self.error is not None:
                 self._part.path.unlink(missing_ok=True)
                 return
-            self._gather(last=True)
+            self._gather()
+            self._encode()
             self._file.close()
             write_all(self._handle, self._sink.left)
-            place((self._part,), durable=True)
+            if is_at(self._handle, self._part.path):
+                place((self._part,), durable=True)
+            else:
+                self.error = OutputError(f"{self._part.path} was removed while it was written; every result is in the journal")
         except OSError as error:
             self._give_up(error)
             self._part.path.unlink(missing_ok=True)
@@ -106,16 +117,19 @@ class ParquetWriter:
         finally:
             os.close(self._handle)
 
-    def _gather(self, *, last: bool = False) -> None:
-        assert self._file is not None  # noqa: S101 - a run starts it first
+    def _gather(self) -> None:
         if self._held:
-            self._group.append(batch(self._held))
-            self.lines += len(self._held)
+            gathered = batch(self._held)
+            self._group.append(gathered)
+            self._rows, self._bytes = self._rows + gathered.num_rows, self._bytes + gathered.nbytes
+            self.lines += gathered.num_rows
             self._held = []
-        rows, size = (sum(getattr(each, name) for each in self._group) for name in ("num_rows", "nbytes"))
-        if self._group and (last or rows >= GROUP_ROWS or size >= GROUP_BYTES):
-            self._file.write_table(pa.Table.from_batches(self._group), row_group_size=rows)
-            self._group = []
+
+    def _encode(self) -> None:
+        assert self._file is not None  # noqa: S101 - a run starts it first
+        if self._group:
+            self._file.write_table(pa.Table.from_batches(self._group), row_group_size=self._rows)
+            self._group, self._rows, self._bytes = [], 0, 0
             # What was freed is given back: the threads that take turns here would each keep their own.
             pa.default_memory_pool().release_unused()
 

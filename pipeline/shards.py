@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import tarfile
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
 
 from headrace.errors import OutputError, UsageError
-from headrace.files import PART, place
+from headrace.files import PART, open_alone, place
 from headrace.output import line, write_all
 from headrace.records import Part, Status
 
@@ -52,7 +53,8 @@ class ShardWriter:
         failed: called once when shards cannot be written any more.
 
     Raises:
-        UsageError: the pattern has no number, or its folder is not there.
+        UsageError: the pattern has no number, its folder is not there, or another process writes there.
+        OutputError: nothing can be written there.
     """
 
     def __init__(self, pattern: Path, root: Path, failed: Callable[[], None]) -> None:
@@ -67,6 +69,12 @@ class ShardWriter:
         self._shard: _Shard | None = None
         self._number = 0
         self.error: OutputError | None = None
+        # Those of an earlier run are removed however many digits their numbers have.
+        self._lock = pattern.with_name(f".{_NUMBER.sub('%d', pattern.name)}.lock")
+        try:
+            self._held = open_alone(self._lock, str(pattern), os.O_NOFOLLOW)
+        except OSError as error:
+            raise OutputError(f"{pattern} cannot be written: {error.strerror}") from None
 
     def start(self, disk: Disk) -> None:
         """Begin with no shards: those of an earlier run are removed. On a full disk samples wait for room.
@@ -105,20 +113,25 @@ class ShardWriter:
 
     def close(self) -> None:
         """Give the last shard its name. Blocks; whether that worked is in ``error``."""
-        if self._shard is None:
-            return
+        if self._shard is not None:
+            self._end(self._shard)
+        with suppress(OSError):
+            self._lock.unlink()
+        os.close(self._held)
+
+    def _end(self, shard: _Shard) -> None:
         try:
-            if self.error is None and self._shard.samples:
+            if self.error is None and shard.samples:
                 # A run that is cancelled may have written half a sample.
-                os.ftruncate(self._shard.handle, self._shard.bytes)
-                os.lseek(self._shard.handle, 0, os.SEEK_END)
-                write_all(self._shard.handle, [_END])
-                self._place(self._shard)
+                os.ftruncate(shard.handle, shard.bytes)
+                os.lseek(shard.handle, 0, os.SEEK_END)
+                write_all(shard.handle, [_END])
+                self._place(shard)
         except (OSError, OutputError) as error:
             self._give_up(error)
         if self._shard is not None:
-            self._shard.part.path.unlink(missing_ok=True)
-            os.close(self._shard.handle)
+            shard.part.path.unlink(missing_ok=True)
+            os.close(shard.handle)
 
     def _sample(self, result: Result) -> bytes:
         key = key_of(result)

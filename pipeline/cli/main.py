@@ -97,6 +97,9 @@ app.add_typer(cache)
 def main() -> None:
     """Run the command; a :class:`HeadraceError`, and what typer complains about, is one line on stderr and its exit code."""
     _keep_the_standard_numbers()
+    # pyarrow's own pool keeps what it has freed for each thread apart, and threads take turns here: memory would creep up. What is set in
+    # Python does not reach all of it; this is looked at once, when it is loaded.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         sys.exit(app(prog_name="headrace", standalone_mode=False))
     except HeadraceError as error:

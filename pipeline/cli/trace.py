@@ -116,7 +116,8 @@ def _call(number: int, call: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if (paused_s := call["paused_s"]) >= _SHORT_S:
         waited = f"paused {paused_s:.1f} s, {waited}"
     pool = "" if call["pool"] is None else f", pool {call['pool']}"
-    yield f"call {number}", f"{waited}{pool}, key {call['key']}{', simulated' if call['simulated'] else ''}"
+    rung = "" if call["strategy"] in (None, "primary") else f", by {call['strategy']}"
+    yield f"call {number}", f"{waited}{pool}, key {call['key']}{rung}{', simulated' if call['simulated'] else ''}"
     yield "", f"sent {_at(call['sent_at'])} as {call['request_id']}"
     after = "" if call["latency_s"] is None else f" after {call['latency_s']:.1f} s"
     cost = f", {_usd(call['cost_usd'])}" if call["outcome"] in ("paid", "spoilt") else ""

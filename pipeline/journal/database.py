@@ -33,7 +33,7 @@ _OUTSIDE = frozenset(
 )
 """What says nothing about the file itself."""
 APPLICATION = 0x68656164  # "head"
-VERSION = 2
+VERSION = 3
 _RUNS = (
     """create table run (
         number integer primary key,
@@ -50,6 +50,7 @@ _RUNS = (
     ) strict""",
 )
 """What a report tells of how the runs went."""
+_FROM_2 = ("alter table attempt add column strategy text",)
 _FROM_1 = (
     *(f"alter table item add column {name}" for name in ("prompt text", "read_at real", "ended_at real")),
     *(
@@ -57,7 +58,10 @@ _FROM_1 = (
         for name in ("pool text", "waited_s real", "waited_for text", "ended_at real", "kind text", "status integer", "message text")
     ),
     *_RUNS,
+    *_FROM_2,
 )
+_EARLIER = {1: _FROM_1, 2: _FROM_2}
+"""What a journal of an earlier version lacks."""
 _TABLES = (
     """create table item (
         number integer primary key,
@@ -83,6 +87,7 @@ _TABLES = (
         outcome text,                          -- paid, spoilt, unpaid, unknown; null: was under way
         simulated integer not null,            -- whether its money is play money
         cost_usd real,                         -- estimated until it is paid
+        strategy text,                         -- primary, or the rung of the ladder that made it
         pool text,
         waited_s real,                         -- before it was let in
         waited_for text,                       -- what kept it waiting (admission/ledger.py)
@@ -133,7 +138,7 @@ def open_database(folder: Path, *, fresh: bool) -> sqlite3.Connection:
                 raise OutputError(f"{path} cannot have a write-ahead log there; choose another --out-dir")
             # Without it a power cut takes back what was committed: 586 of 1,066 rows when it was tried.
             db.execute("pragma synchronous=full")
-            if statements := _TABLES if version is None else _FROM_1 if version == 1 else ():
+            if statements := _TABLES if version is None else _EARLIER.get(version, ()):
                 _make(db, statements)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
@@ -147,7 +152,7 @@ def _version(db: sqlite3.Connection, path: Path) -> int | None:
     (application,), (version,) = (db.execute(f"pragma {name}").fetchone() for name in ("application_id", "user_version"))
     if (application, version) == (0, 0) and not db.execute("select 1 from sqlite_schema").fetchone():
         return None
-    if application != APPLICATION or version not in (1, VERSION):
+    if application != APPLICATION or version not in (*_EARLIER, VERSION):
         raise UsageError(f"{path} is no journal that this headrace can read; choose another --out-dir, or start over with --fresh")
     return int(version)
 

@@ -18,6 +18,7 @@ from headrace.chaos import point
 from headrace.files import sweep_parts
 from headrace.journal.database import alone, open_database, readable, reading
 from headrace.journal.writer import Writer
+from headrace.records import Strategy
 from headrace.text import clean
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from headrace.disk import Disk
     from headrace.records import Problem
 _SPENT = "select total(cost_usd) from attempt where number > (select since from job) and simulated = ? and outcome is not 'unpaid'"
-_INTEND = """insert into attempt (number, item, request_id, key, sent_at, simulated, cost_usd, pool, waited_s, waited_for)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INTEND = """insert into attempt (number, item, request_id, key, sent_at, simulated, cost_usd, strategy, pool, waited_s, waited_for)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _CLOSE = "update attempt set outcome = ?, ended_at = ?, kind = ?, status = ?, message = ? where number = ?"
 _MESSAGE = 300
 """Characters of what the API said that are kept of a call."""
@@ -120,7 +121,9 @@ class Journal:
         self._outputs += 1
         return self._outputs
 
-    async def intend(self, item: int, key: str, cost_usd: float | None, wait: Wait | None = None) -> Intent:
+    async def intend(
+        self, item: int, key: str, cost_usd: float | None, wait: Wait | None = None, strategy: Strategy = Strategy.PRIMARY
+    ) -> Intent:
         """Have it on the disk that a call is about to be made.
 
         Raises:
@@ -131,7 +134,8 @@ class Journal:
             self.asked_again += doubts
         intent = Intent(self._attempts, f"headrace-{self._token}-{self._attempts}", doubts)
         waited = (None, 0.0, None) if wait is None else (wait.pool, wait.seconds, wait.cause)
-        self.writer.put(_INTEND, intent.number, item, intent.request_id, key, time.time(), self._simulated, cost_usd, *waited)
+        asked = (intent.number, item, intent.request_id, key, time.time(), self._simulated, cost_usd, strategy.value)
+        self.writer.put(_INTEND, *asked, *waited)
         try:
             await self.writer.durable()
         except BaseException:

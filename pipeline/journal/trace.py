@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 _ITEMS = "select number, name, prompt, read_at, status, result, ended_at from item where name = ? order by number desc limit ?"
 _FIELDS = (
-    *("pool", "key", "request_id", "waited_s", "waited_for", "sent_at", "ended_at"),
+    *("strategy", "pool", "key", "request_id", "waited_s", "waited_for", "sent_at", "ended_at"),
     *("outcome", "kind", "status", "message", "cost_usd", "simulated"),
 )
 _CALLS = f"select {', '.join(_FIELDS)} from attempt where item = ? order by number"  # noqa: S608 - names of our own
+_SINCE = 2
+"""The version of a journal that has what is told here, but for the strategy of a call."""
+_CALLS_THEN = _CALLS.replace("strategy", "null", 1)
 _BY_NUMBER = "select distinct name from item where name not glob '*[^0-9]*' order by abs(cast(name as integer) - ?) limit 3"
 _NEAR = (
     "select distinct name from item where name < :name and length(name) < 200 order by name desc limit 50",
@@ -46,10 +49,11 @@ def trace(folder: str | Path, name: str, newest: int | None = None) -> dict[str,
     """What became of every prompt of that id, the newest last, while a run is at work as well as after it.
 
     Each has ``runs`` (numbers of those that read it, called for it or ended it), its ``calls``, and ``result``: what its output line
-    says besides, or None. Of a call ``paused_s`` are the seconds before it because the one before had failed, ``waited_s`` those until it
-    was let in, None where that is not known. Its ``outcome`` is ``paid``, ``spoilt`` (billed, and no picture could be used), ``unpaid``,
-    ``unknown`` (its answer never came), ``in_doubt`` (its run ended meanwhile) or ``under_way``. Times are ISO 8601 in UTC, amounts USD.
-    What cannot be read in a damaged journal is None.
+    says besides, or None. Of a call ``strategy`` is ``primary`` or the rung of the fallback ladder that made it, ``paused_s`` are the
+    seconds before it because the one before had failed, ``waited_s`` those until it was let in; None where that is not known. Its
+    ``outcome`` is ``paid``, ``spoilt`` (billed, and no picture could be used), ``unpaid``, ``unknown`` (its answer never came),
+    ``in_doubt`` (its run ended meanwhile) or ``under_way``. Times are ISO 8601 in UTC, amounts USD. What cannot be read in a damaged
+    journal is None.
 
     Args:
         folder: the output folder.
@@ -62,7 +66,7 @@ def trace(folder: str | Path, name: str, newest: int | None = None) -> dict[str,
     path = Path(folder)
     running = at_work(path)
     name = name.encode("utf-8", "replace").decode()  # as ids are kept
-    with opened(path) as db:
+    with opened(path, _SINCE) as db:
         (count,) = db.execute("select count(*) from item where name = ?", (name,)).fetchone()
         runs = db.execute("select number, started_at from run order by number").fetchall()
         rows = db.execute(_ITEMS, (name, -1 if newest is None else newest)).fetchall()
@@ -77,7 +81,7 @@ def trace(folder: str | Path, name: str, newest: int | None = None) -> dict[str,
 
 def _item(db: sqlite3.Connection, row: Sequence[Any], runs: Sequence[tuple[int, float]], *, running: bool) -> dict[str, Any]:
     number, name, prompt, read_at, status, result, ended_at = row
-    calls = [dict(zip(_FIELDS, call, strict=True)) for call in db.execute(_CALLS, (number,))]
+    calls = [dict(zip(_FIELDS, call, strict=True)) for call in _calls(db, number)]
     moments = [read_at, *(call["sent_at"] for call in calls), ended_at]
     return {
         "id": name,
@@ -89,6 +93,11 @@ def _item(db: sqlite3.Connection, row: Sequence[Any], runs: Sequence[tuple[int, 
         "ended_at": utc(ended_at, "milliseconds"),
         "result": _result(result),
     }
+
+
+def _calls(db: sqlite3.Connection, item: int) -> sqlite3.Cursor:
+    (version,) = db.execute("pragma user_version").fetchone()
+    return db.execute(_CALLS_THEN if version == _SINCE else _CALLS, (item,))
 
 
 def _call(call: dict[str, Any], before: dict[str, Any] | None, runs: Sequence[tuple[int, float]], *, running: bool) -> dict[str, Any]:

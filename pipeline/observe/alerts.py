@@ -1,11 +1,12 @@
 """When a run goes wrong: rules over the last minutes, each of which speaks once when it begins and once when it is over.
 
-Pure: time is an argument. A rule that has begun goes on until its value was well below the threshold for a whole window (hysteresis), and a
-share of few says nothing: a value that wanders about its threshold is one alert and not a flood.
+Pure: time is an argument. A rule that has begun goes on until its value was well below the threshold for a whole window (hysteresis), or
+for an hour where it came back within one, and a share of few says nothing: a value that wanders about its threshold is no flood of alerts.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -32,6 +33,8 @@ FEWEST = 20
 """Prompts or calls of which a share begins to say something."""
 ENDS_AT = 0.8
 """Part of its threshold below which a value has to stay for a whole window for the alert to be over."""
+AGAIN_S = 3600.0
+"""An alert that comes back within so many seconds is over after as many below: nothing is held back, and a steady value speaks seldom."""
 _MINUTE_S = 60.0
 
 
@@ -85,6 +88,10 @@ class Alerts:
         self._failed, self._latency_s, self._refused = (Window(settings.window_s) for _ in range(3))
         self._high_at = dict.fromkeys(RULES, now)
         """When the value was last not well below the threshold, or unknown."""
+        self._quiet_s = dict.fromkeys(RULES, settings.window_s)
+        """For how long it has to be well below before the alert is over."""
+        self._on_at: dict[str, float] = {}
+        """When the alert was last on."""
         self._moved = now
         """When there was a result last, or nothing to do."""
         self._active: dict[tuple[str, str | None], Alert] = {}
@@ -148,7 +155,12 @@ class Alerts:
                 continue  # nothing at all in a whole window is no sign that it got better
             text = words.format(value=mean.value, count=mean.count, threshold=threshold)
             begins = mean.count >= FEWEST and mean.value >= threshold
-            lasts = now - self._high_at[rule] < settings.window_s
+            if (rule, None) in self._active:
+                self._on_at[rule] = now
+            elif begins:
+                back = now - self._on_at.get(rule, -math.inf) < AGAIN_S
+                self._quiet_s[rule] = max(settings.window_s, AGAIN_S if back else 0.0)
+            lasts = now - self._high_at[rule] < self._quiet_s[rule]
             yield _Finding(Alert(rule=rule, value=mean.value, threshold=threshold, text=text), begins, lasts)
 
     def _stalled(self, now: float, snapshot: Snapshot) -> _Finding:

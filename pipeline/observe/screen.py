@@ -67,6 +67,17 @@ class Screen(RenderHook):
                 self._refresh(shows=True)
                 await self._write()
 
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """The terminal is inside as it was before us: the process is about to be stopped."""
+        self.console.show_cursor(True)
+        async with self.aside():
+            try:
+                yield
+            finally:
+                if self._up:
+                    self.console.show_cursor(False)
+
     async def __aenter__(self) -> Self:
         self._live.start()
         self.console.push_render_hook(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import sys
 import time
@@ -81,6 +82,7 @@ class Show:
                     async with Screen() as screen:
                         self._screen = screen
                         beside.start_soon(_harmless, self._view, screen, state)
+                        beside.start_soon(_harmless, _stops, screen)
                         try:
                             yield
                         finally:
@@ -139,6 +141,16 @@ async def _harmless(show: Callable[..., Awaitable[None]], *arguments: Any) -> No
         await show(*arguments)
     except Exception:  # noqa: BLE001 - pictures that are being paid for do not end because nobody can look at them
         log.exception("view_failed", next="the run goes on without it")
+
+
+async def _stops(screen: Screen) -> None:
+    """Whoever stops us by Ctrl-Z finds the terminal as it was."""
+    while signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+        with trio.open_signal_receiver(signal.SIGTSTP) as received:
+            await anext(received)
+        async with screen.away():
+            # Nobody takes it any more: it does what it does to everybody, and nothing where a shell has no jobs.
+            signal.raise_signal(signal.SIGTSTP)
 
 
 async def _lines(state: Callable[[], State]) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _ITEMS = "select number, name, prompt, status, result, read_at, ended_at from item where number > ? order by number limit ?"
 _ATTEMPTS = """select a.item, a.key, a.pool, a.sent_at, a.ended_at, a.outcome, a.simulated, a.cost_usd, a.waited_s, a.waited_for,
     a.kind, a.status, a.message, i.pictures, i.name from attempt a left join item i on i.number = a.item order by a.number"""
+_SINCE = 2
+"""The version of a journal that has what a report tells."""
 _COMPLETE = "select coalesce(max(since), 0) >= (select coalesce(max(number), 0) from attempt) from job"
 _ALL_RUNS = "select started_at, seen_at, settings, books from run order by started_at"
 _ASKED = """select i.read_at, coalesce(i.ended_at, max(coalesce(a.ended_at, a.sent_at))) from item i join attempt a on a.item = i.number
@@ -104,7 +106,7 @@ def journal_rows(folder: Path) -> Iterator[Rows]:
     Raises:
         UsageError: as in :func:`headrace.journal.reader.opened`.
     """
-    with opened(folder) as db:
+    with opened(folder, _SINCE) as db:
         yield Rows(db)
 
 

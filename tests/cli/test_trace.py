@@ -25,12 +25,20 @@ def ran(headrace: Headrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         {"prompt": f"{tmp_path} an owl [[fault:server_error*1]]"},
         {"prompt": f"{tmp_path} a dog [[fault:moderation_blocked]]"},
         {"prompt": f"{tmp_path} \x1b[2J\u202e[bold]" + "wide \u5bbd " * 30, "id": "[red]\x1b[31mx"},
+        {"prompt": f"{tmp_path} a cat [[fault:server_error*3]]", "quality": "medium", "id": "cat"},
     ]
     (tmp_path / "in").write_text("".join(f"{json.dumps(item)}\n" for item in items))
     assert headrace("run", "in").returncode == 1
     (tmp_path / "again").write_text(json.dumps({"prompt": f"{tmp_path} a fox", "id": "late"}))
     assert headrace("run", "again").returncode == 0
     return headrace
+
+
+def test_a_call_that_the_ladder_made_says_which_rung(ran: Headrace) -> None:
+    (prompt,) = json.loads(ran("trace", "cat", "--json").stdout)["prompts"]
+    assert [call["strategy"] for call in prompt["calls"]] == [*["primary"] * 3, "reduced_quality"]
+    calls = [line for line in ran("trace", "cat").stdout.splitlines() if line.startswith("call ")]
+    assert [", by reduced_quality" in line for line in calls] == [False, False, False, True]
 
 
 def test_the_way_of_a_prompt_is_told_in_eighty_columns(ran: Headrace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +89,9 @@ def test_what_is_not_known_is_said_to_be_so(ran: Headrace) -> None:
         db.execute("insert into item (identity, line, name) select x'00', 1, '1' from item, item as twice")
         db.commit()
     told = ran("trace", "1").stdout
-    assert "\n\n16 more of this id, all of them earlier; --json has all\n" in told
+    assert "\n\n27 more of this id, all of them earlier; --json has all\n" in told
     assert told.count("id      1\n") == 10
-    assert len(json.loads(ran("trace", "1", "--json").stdout)["prompts"]) == 26
+    assert len(json.loads(ran("trace", "1", "--json").stdout)["prompts"]) == 37
     with closing(sqlite3.connect("headrace-out/journal.sqlite")) as db:
         db.execute("delete from item where line = 1 and identity = x'00'")
         db.commit()

@@ -82,6 +82,13 @@ def test_no_more_than_a_group_is_held(tmp_path: Path, monkeypatch: pytest.Monkey
     assert pq.read_metadata(path).num_row_groups == 4
 
 
+def test_a_group_is_as_large_as_it_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GROUP_ROWS", 2 * TOGETHER)
+    written(tmp_path / "out.parquet", *(results(TOGETHER, first) for first in range(0, 5 * TOGETHER, TOGETHER)))
+    about = pq.read_metadata(tmp_path / "out.parquet")
+    assert [about.row_group(n).num_rows for n in range(about.num_row_groups)] == [2 * TOGETHER, 2 * TOGETHER, TOGETHER]
+
+
 def test_a_run_without_results_makes_a_table_without_rows(tmp_path: Path) -> None:
     written(tmp_path / "out.parquet")
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 0
@@ -93,7 +100,7 @@ def test_the_file_of_an_earlier_run_stays_until_the_new_one_is_whole_and_its_mod
     path.chmod(0o644)
     (tmp_path / "link.parquet").symlink_to(path)
     # What a killed run left is written over.
-    (tmp_path / ".out.parquet.part").write_bytes(b"PAR1 half a file")
+    (tmp_path / ".out.parquet.part").write_bytes(b"PAR1 half a file" * 1000)
     seen: list[int] = []
     written(tmp_path / "link.parquet", results(5), before_close=lambda: seen.append(pq.read_table(path).num_rows))
     assert (seen, pq.read_table(path).num_rows) == ([3], 5)
@@ -107,6 +114,22 @@ def test_a_writer_that_never_began_leaves_what_was_there(tmp_path: Path) -> None
     ParquetWriter(path, lambda: None).close()
     assert names(tmp_path) == ["out.parquet"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("begun_anew", [False, True])
+def test_what_somebody_removed_meanwhile_is_told_of_and_nothing_else_gets_the_name(tmp_path: Path, *, begun_anew: bool) -> None:
+    path, part = tmp_path / "out.parquet", tmp_path / ".out.parquet.part"
+    written(path, results(3))
+
+    def remove() -> None:
+        part.unlink()
+        if begun_anew:
+            part.write_bytes(b"PAR1 half a file of another run")
+
+    writer = written(path, results(5), before_close=remove)
+    assert str(writer.error) == f"{part} was removed while it was written; every result is in the journal"
+    assert pq.read_table(path).num_rows == 3
+    assert part.exists() is begun_anew
 
 
 def fail_at(number: int, error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:

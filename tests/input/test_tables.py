@@ -15,6 +15,9 @@ from headrace import tables as module
 from headrace.columns import Columns
 from headrace.errors import UsageError
 from headrace.lines import Row
+from headrace.prompts import PromptReader
+from headrace.records import Result
+from headrace.settings import RequestSettings
 from headrace.tables import count_rows, table_rows
 
 if TYPE_CHECKING:
@@ -171,6 +174,20 @@ def test_a_column_that_was_asked_for_takes_the_place_of_the_one_with_the_name(tm
 def test_a_file_of_an_edit_is_a_list_of_one(tmp_path: Path) -> None:
     _, rows = rows_of(tmp_path / "in.csv", b"prompt,images\np,a.png\nq,\n")
     assert [row.fields for row in rows] == [{"prompt": "p", "images": ["a.png"]}, {"prompt": "q"}]
+
+
+def test_whole_numbers_with_a_point_are_whole_and_others_are_left_for_a_complaint(tmp_path: Path) -> None:
+    content = b"prompt,n,output_compression,variation,id\np,2.0,80.00, 3.0 ,4.0\nq,1.5,1.,1e1,1.50\nr,,,,\n"
+    _, rows = rows_of(tmp_path / "in.csv", content)
+    assert [row.fields for row in rows] == [
+        {"prompt": "p", "n": 2, "output_compression": 80, "variation": 3, "id": "4.0"},
+        {"prompt": "q", "n": "1.5", "output_compression": "1.", "variation": "1e1", "id": "1.50"},
+        {"prompt": "r"},
+    ]
+    (wrong,) = (PromptReader(RequestSettings()).read(row) for row in rows[1:2])
+    assert isinstance(wrong, Result)
+    assert wrong.error is not None
+    assert wrong.error.message.startswith("line 3: n: '1.5' is not a whole number")
 
 
 fields = st.text(st.sampled_from("ab\",\n \t'\u2028é\x00"), max_size=8)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headrace.errors import UsageError
-from headrace.journal.database import FILE, LOCK, alone, at_work, open_database
+from headrace.journal.database import FILE, LOCK, VERSION, alone, at_work, open_database
 from headrace.journal.status import status
 
 if TYPE_CHECKING:
@@ -74,24 +74,33 @@ def columns(db: sqlite3.Connection) -> dict[str, list[tuple[str, str]]]:
     return {table: sorted((name, kind) for _, name, kind, *_ in db.execute(f"pragma table_info({table})")) for table in tables}
 
 
-def test_a_journal_of_the_version_before_gets_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> None:
+NEW_IN_3 = {"attempt": ("strategy",)}
+NEW_IN_2 = {
+    "item": ("prompt", "read_at", "ended_at"),
+    "attempt": ("pool", "waited_s", "waited_for", "ended_at", "kind", "status", "message"),
+    "run": (),
+    "limit_seen": (),
+}
+
+
+@pytest.mark.parametrize(("version", "lacks"), [(2, (NEW_IN_3,)), (1, (NEW_IN_3, NEW_IN_2))])
+def test_a_journal_of_a_version_before_gets_what_it_lacks_and_keeps_what_it_has(
+    tmp_path: Path, version: int, lacks: tuple[dict[str, tuple[str, ...]], ...]
+) -> None:
     db = open_database(tmp_path, fresh=False)
     now = columns(db)
-    for table in ("run", "limit_seen"):
-        db.execute(f"drop table {table}")
-    for table, names in (
-        ("item", ("prompt", "read_at", "ended_at")),
-        ("attempt", ("pool", "waited_s", "waited_for", "ended_at", "kind", "status", "message")),
-    ):
+    for table, names in (each for tables in lacks for each in tables.items()):
         for name in names:
             db.execute(f"alter table {table} drop column {name}")
+        if not names:
+            db.execute(f"drop table {table}")
     db.execute("insert into item (number, identity, line, name, status) values (1, x'00', 1, 'hero', 'ok')")
-    db.execute("pragma user_version=1")
+    db.execute(f"pragma user_version={version}")
     db.close()
     db = open_database(tmp_path, fresh=False)
     assert columns(db) == now
     assert db.execute("select name, status, prompt from item").fetchall() == [("hero", "ok", None)]
-    assert db.execute("pragma user_version").fetchone() == (2,)
+    assert db.execute("pragma user_version").fetchone() == (VERSION,)
     db.close()
 
 

@@ -214,8 +214,18 @@ def earlier(folder: Path) -> None:
     spoilt(folder, "pragma user_version = 1")
 
 
+def test_of_a_journal_of_schema_2_all_is_told_but_what_it_does_not_know(went: Callable[..., Path]) -> None:
+    folder = went(["a fox"])
+    (now,) = trace(folder, "0")["prompts"]
+    spoilt(folder, "alter table attempt drop column strategy")
+    spoilt(folder, "pragma user_version = 2")
+    (then,) = trace(folder, "0")["prompts"]
+    assert then["calls"] == [now["calls"][0] | {"strategy": None}]
+    assert {**then, "calls": ()} == {**now, "calls": ()}
+
+
 def later(folder: Path) -> None:
-    spoilt(folder, "pragma user_version = 3")
+    spoilt(folder, "pragma user_version = 4")
 
 
 @pytest.mark.parametrize(

@@ -104,15 +104,29 @@ def test_a_value_that_wanders_about_its_threshold_is_one_alert() -> None:
     assert seen == [("error_rate", "on")]
 
 
-@pytest.mark.parametrize("a_minute", [12, 60])
-def test_a_steady_rate_near_the_threshold_is_no_flood_at_the_pace_of_small_tiers(a_minute: int) -> None:
-    alerts, seen, chance = Alerts(AlertSettings(), 0.0), [], random.Random(1)
+@pytest.mark.parametrize(("a_minute", "seed"), [(12, 1), (12, 2), (60, 1)])
+def test_a_steady_rate_near_the_threshold_is_no_flood_at_the_pace_of_small_tiers(a_minute: int, seed: int) -> None:
+    alerts, seen, chance = Alerts(AlertSettings(), 0.0), [], random.Random(seed)
     for n in range(6 * 60 * a_minute):
         now = n * 60.0 / a_minute
         alerts.ended(result(Status.OK if chance.random() >= 0.1 else Status.FAILED), now)
         if int(now) % 5 == 0:
             seen += told(alerts.look(now, standing(in_flight=1)))
-    assert 1 <= len(seen) < 20
+    assert 1 <= len(seen) <= 3
+
+
+def test_an_alert_that_comes_back_within_an_hour_is_told_of_at_once_and_is_over_after_an_hour_below() -> None:
+    # Three times every prompt fails for a while: the second time within an hour of the first one's end, the third long after.
+    outages = (range(4000), range(5000, 5180), range(13_000, 13_180))
+    alerts, seen = Alerts(AlertSettings(), 0.0), []
+    for now in range(14_000):
+        alerts.ended(result(Status.FAILED if any(now in outage for outage in outages) else Status.OK), now)
+        seen += [(state, now) for _, state in told(alerts.look(now, standing(in_flight=1)))]
+    # The last 300 hold fewer than 24 that failed from then on.
+    below = 300 - 24
+    ends = [4000 + below + 300, 5180 + below + 3600, 13_180 + below + 300]
+    assert [now for state, now in seen if state == "on"] == [FEWEST - 1, 5029, 13_029]
+    assert [now for state, now in seen if state == "off"] == [pytest.approx(end, abs=6) for end in ends]
 
 
 @pytest.mark.parametrize("rule", ["error_rate", "rate_limited_ratio"])

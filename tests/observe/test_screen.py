@@ -209,6 +209,23 @@ def test_the_view_makes_way_for_what_goes_to_the_same_terminal(monkeypatch: pyte
     on(terminal, monkeypatch, body)
 
 
+def test_whoever_stops_the_process_finds_the_terminal_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+
+    async def body(screen: Screen) -> None:
+        await draw(screen, "one", "two")
+        async with screen.away():
+            assert terminal.shown == ["$ headrace run"]
+            assert terminal.cursor
+            terminal.write("$ fg\n")
+        assert terminal.shown == ["$ headrace run", "$ fg", "one", "two"]
+        assert not terminal.cursor
+
+    on(terminal, monkeypatch, body)
+    assert terminal.shown == ["$ headrace run", "$ fg"]
+    assert terminal.cursor
+
+
 def test_a_terminal_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from headrace.observe.watcher import Snapshot
 from headrace.records import Result, Status, Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SNAPSHOT = Snapshot(pools=(), depths={"fetch": 3, "settle": 0}, in_flight=3, max_in_flight=9, spent_usd=1.5, max_cost_usd=None)
@@ -140,6 +141,55 @@ def test_a_view_that_fails_is_told_of_and_the_run_goes_on(
     err = capsys.readouterr().err
     assert err.count("view_failed") == 1
     assert "\x1b[?25h" in err or progress == "auto"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a signal brings about."""
+    with trio.fail_after(5):
+        while not condition():  # noqa: ASYNC110 - a signal sets no event
+            await trio.sleep(0.01)
+
+
+def test_ctrl_z_stops_a_run_whose_view_has_left_the_terminal_and_the_view_comes_back(
+    prompts: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stops, written = [], []
+
+    def stop(number: int) -> None:
+        stops.append((number, signal.getsignal(number)))
+        written.append(capsys.readouterr().err)
+
+    async def ctrl_z() -> None:
+        before = len(stops)
+        await until(lambda: signal.getsignal(signal.SIGTSTP) is not signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        await until(lambda: len(stops) > before)
+
+    async def main() -> None:
+        async with Show("always", prompts, writes_stdout=False).running(Counters(), lambda: SNAPSHOT):
+            await ctrl_z()
+            await ctrl_z()
+
+    monkeypatch.setattr(signal, "raise_signal", stop)
+    trio.run(main)
+    assert stops == [(signal.SIGTSTP, signal.SIG_DFL)] * 2
+    assert all(text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l") for text in (*written, capsys.readouterr().err))
+    assert signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("at_once")
+def test_where_a_shell_has_no_jobs_nothing_is_taken(
+    prompts: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    monkeypatch.setattr(trio, "open_signal_receiver", None)
+    try:
+        shown("always", prompts, 1.0)
+        assert "view_failed" not in capsys.readouterr().err
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 @pytest.mark.parametrize(
