@@ -71,8 +71,11 @@ class Endpoint:
 
     def clients(self, app: Any) -> dict[str, Client]:
         """A client for each key, by its name; they call ``app`` in place of the network where there is one."""
-        keys = [key for owner in self.owners for key in owner.keys]
-        return {key.name: self._client(key.secret, self.timeout_s, app) for key in keys}
+        return {name: self._client(secret, self.timeout_s, app) for name, secret in self.secrets().items()}
+
+    def secrets(self) -> dict[str, Secret]:
+        """Every key, by its name."""
+        return {key.name: key.secret for owner in self.owners for key in owner.keys}
 
     async def with_admin_limits(self, app: Any) -> Endpoint:
         """The same with what administrators' keys can read of its projects' limits."""

@@ -35,3 +35,9 @@ class Booking:
     """When it was admitted."""
     probe: bool
     """Whether it is the one call that an open breaker lets through."""
+
+    def started(self, now: float) -> Booking:
+        """The same for a call that goes out only now: what its refusal says is of now."""
+        for charge in self.charges.values():
+            charge.at = now
+        return attrs.evolve(self, at=now)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 
 from headrace.admission.last_good import LastGood, Patience
+from headrace.admission.lesson import Lesson
+from headrace.told import CALLS
 
 FIRST = 16
 """Calls at once where nothing at all is known."""
@@ -29,6 +31,8 @@ class Calls:
     def __init__(self, named: int | None, *, slow_start: bool) -> None:
         self.named = named
         self.out = 0
+        self.others = 0
+        """Where the limits are shared: what other processes have out."""
         self._most = math.inf if named is None else float(named)
         self._start = float(FIRST) if slow_start and named is None else None
         """How many there may be in the slow start; None once it is over."""
@@ -44,6 +48,11 @@ class Calls:
         return most if self._start is None else min(most, self._start)
 
     @property
+    def bound(self) -> int | None:
+        """As many may be out in all processes together; None where nobody knows of such a limit."""
+        return None if math.isinf(self.most) else math.floor(self.most)
+
+    @property
     def learnt(self) -> int | None:
         """What refusals taught; None where there were none, or where the settings say less."""
         return None if self._found is None or self._found.level >= self._most else math.floor(self._found.level)
@@ -56,13 +65,13 @@ class Calls:
     def sent(self, now: float) -> None:
         """One goes out."""
         self.out += 1
-        if self._found is not None and self.out >= self.most:
-            self._found.used(now)
+        if self._found is not None and self.out + self.others >= self.most:
+            self._found.used(now, 1.0 + self.others / self.out)
 
     def back(self, *, well: bool) -> None:
         """One came back; ``well`` where it was served."""
-        if self._start is not None and well and self.out >= self._start:
-            self._start += 1.0
+        if self._start is not None and well and self.out + self.others >= math.floor(self._start):
+            self._start += 1.0 + self.others / self.out
         self.out -= 1
 
     def paced(self) -> None:
@@ -71,22 +80,38 @@ class Calls:
 
     def refused(self, sent_at: float, now: float) -> bool:
         """A call was refused because there were too many (it is out no more); returns whether something was learnt."""
+        out = self.out + self.others
         if self._found is None:
-            if not self.out:
+            if not out:
                 return False  # one call alone is not too many: the pause has to do
-            self.put(self.out, now)
+            self.put(out, now)
             self._round_at = now
             return True
         if sent_at <= self._round_at and now <= self._round_at + ROUND_S:
             # Of a burst that was too large those that are still out were let in.
-            self.put(max(1, min(self.out, math.floor(self._found.level))), now)
+            self.put(max(1, min(out, math.floor(self._found.level))), now)
             return True
-        return self._found.refused(sent_at, now, self.out)
+        return self._found.refused(sent_at, now, out)
 
     def absorb(self, other: Calls) -> None:
         """Those of another pool that turned out to be this one."""
         self.out += other.out
         self._most = min(self._most, other._most)
+
+    @property
+    def lesson(self) -> Lesson | None:
+        """What another process can go on with; None where nothing was found."""
+        if self._found is None:
+            return None
+        return Lesson(resource=CALLS, named=self.named, limit=None, source="refusals", standing=self._found.standing)
+
+    def take_up(self, lesson: Lesson, now: float) -> None:
+        """Another process has found that: go on with it."""
+        if self._found is None:
+            self.put(1, now)
+            self._round_at = now
+        assert self._found is not None  # noqa: S101 - put() makes it
+        self._found.go_on(lesson.standing, now)
 
     def put(self, most: int, now: float) -> None:
         """What an earlier run had found, or the server names."""

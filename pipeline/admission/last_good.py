@@ -36,6 +36,18 @@ class Patience:
     """The least step: calls at once are counted in whole ones."""
 
 
+@attrs.frozen(kw_only=True)
+class Standing:
+    """How far the looking for a bound has come: whoever looks for the same one can go on from there."""
+
+    level: float
+    good: float
+    held: float
+    step: float
+    needed: int
+    searching: bool
+
+
 class LastGood:
     """A level that goes back to the last good one when it is refused.
 
@@ -55,7 +67,7 @@ class LastGood:
         self._changed_at = float("-inf")
         self._raised_at = float("inf")
         self._step = FIRST_STEP
-        self._calls = 0
+        self._calls = 0.0
         self._needed = 0
         self._searching = False
 
@@ -63,6 +75,19 @@ class LastGood:
     def trying(self) -> bool:
         """Whether the level is above what is known to be good."""
         return self.level > self._good
+
+    @property
+    def standing(self) -> Standing:
+        """As it is now."""
+        return Standing(level=self.level, good=self._good, held=self._held, step=self._step, needed=self._needed, searching=self._searching)
+
+    def go_on(self, standing: Standing, now: float) -> None:
+        """From now on as somebody else has found it: calls that were sent before say nothing about it."""
+        self.level = min(self.most, max(self._least, standing.level))
+        self._good, self._held = min(standing.good, self.level), standing.held
+        self._step, self._needed, self._searching = standing.step, standing.needed, standing.searching
+        self._changed_at, self._calls = now, 0
+        self._raised_at = now if self.trying else float("inf")
 
     def put(self, level: float, now: float) -> None:
         """Somebody who knows said what the level is."""
@@ -91,15 +116,15 @@ class LastGood:
         self._needed = min(self._patience.longest_calls, 2 * max(self._needed, self._patience.hold_calls // 2))
         self._hold(now)
 
-    def used(self, now: float) -> bool:
-        """A call was sent that needed all of the level; returns whether the level went up for the next."""
-        self._calls += 1
+    def used(self, now: float, calls: float = 1.0) -> bool:
+        """A call, or so many, were sent that needed all of the level; returns whether the level went up for the next."""
+        self._calls += calls
         patience, lasting_s = self._patience, now - self._changed_at
-        calls = max(self._needed, patience.stand_calls)
+        enough = max(self._needed, patience.stand_calls)
         wait_s, longest_s = patience.hold_s, patience.longest_s
         if self._searching:
-            wait_s, calls, longest_s = patience.stand_s, patience.stand_calls, patience.longest_s / STEPS
-        if self.level >= self.most or lasting_s < wait_s or (self._calls < calls and lasting_s < longest_s):
+            wait_s, enough, longest_s = patience.stand_s, patience.stand_calls, patience.longest_s / STEPS
+        if self.level >= self.most or lasting_s < wait_s or (self._calls < enough and lasting_s < longest_s):
             return False
         self._good = self.level
         self.level = min(self.most, max(self.level + self._patience.unit, self.level * (1 + self._step)))

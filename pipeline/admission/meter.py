@@ -1,4 +1,7 @@
-"""One resource of a pool: what may be used of it a minute, as far as anybody knows, and what is used. Pure."""
+"""One resource of a pool: what may be used of it a minute, as far as anybody knows, and what is used. Pure.
+
+One file, though it is a long one: what is heard of a limit, from answers, earlier runs and other processes, ends in one pace.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from headrace.admission.bucket import MINUTE_S, SMALL_LIMIT, Bucket
 from headrace.admission.credit import ENOUGH as ENOUGH_LEFT
 from headrace.admission.credit import refills
 from headrace.admission.last_good import LastGood, Patience
+from headrace.admission.lesson import Lesson
 from headrace.admission.memory import MeterMemory
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ SHORT_S = 10.0
 TELLING_S = 10.0
 TELLING_COST = 400.0
 """What got through in less time says nothing about a rate, nor do fewer images where a minute has as many; a minute is always enough."""
+TELLING_SHARE = 10.0
+"""So few say nothing about what part of the whole they are."""
 ENOUGH = 3.0
 """From so many a minute that get through a rate can be guessed."""
 LEAST = 1.0
@@ -91,7 +97,7 @@ class Meter:
         """Book a request that starts now."""
         if self._first_at is None:
             self._first_at = now
-        if self.pace.level < self.pace.most and (self._pressed or self.bucket.pressed(now)) and self.pace.used(now):
+        if self.pace.level < self.pace.most and (self._pressed or self.bucket.pressed(now)) and self.pace.used(now, self._all(now)):
             self._follow(now)
         return self.bucket.take(cost, now)
 
@@ -192,6 +198,26 @@ class Meter:
         if age_s < MINUTE_S:
             self.bucket.drain(now)
 
+    @property
+    def lesson(self) -> Lesson | None:
+        """What another process can go on with; None where nothing is known."""
+        if self.limit is None:
+            return None
+        return Lesson(resource=self.resource, named=self.named, limit=self.limit, source=self.source, standing=self.pace.standing)
+
+    def take_up(self, lesson: Lesson, now: float) -> None:
+        """Another process has learnt that of the same limit: go on with it."""
+        limit = lesson.limit or 0.0
+        if self.firm and self.named is not None:
+            limit = min(limit, self.named)
+        fell = limit == self.limit and lesson.standing.level < self.pace.level
+        if limit != self.limit:
+            self._set(limit, lesson.source, now)
+        self.pace.go_on(lesson.standing, now)
+        if fell and not self.firm:
+            self._first_at, self._overshot = now, True  # as where the refusal came
+        self._follow(now)
+
     def _told(self, refusal: Refusal, now: float) -> bool:
         """Learn from the numbers of a refusal; returns whether they taught something."""
         if refusal.limit is None or refusal.limit < LEAST:
@@ -239,7 +265,14 @@ class Meter:
             return None
         self._overshot = False
         own = self.bucket.used_after(now - span) - sum(cost for at, cost in self._refused if at > now - span)
-        return own * MINUTE_S / span + self.others
+        if own < TELLING_SHARE:
+            return own * MINUTE_S / span + self.others
+        # Where the use grows or falls the others' last minute says nothing of now; what part of the whole is ours changes slowly.
+        return own * MINUTE_S / span * self._all(now)
+
+    def _all(self, now: float) -> float:
+        """So many times what this process used is used by all that share the limit."""
+        return 1.0 + self.others / own if self.others and (own := self.bucket.used(now)) else 1.0
 
 
 def _by_the_minute(refusal: Refusal, wait_s: float) -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from headrace.admission.booking import Booking, Cost
+    from headrace.admission.lesson import Lesson
     from headrace.admission.memory import MeterMemory
     from headrace.models import Limits
     from headrace.told import Level, Refusal
@@ -137,6 +138,20 @@ class Meters:
         """The limits of another pool turned out to be these: what it used counts here, and the smaller limit holds."""
         for name, theirs in other.by_name.items():
             self.meter(name).absorb(theirs, now)
+
+    def lessons(self) -> Iterator[Lesson]:
+        """What other processes can go on with."""
+        for meter in self.by_name.values():
+            if (lesson := meter.lesson) is not None:
+                yield lesson
+
+    def take_up(self, lesson: Lesson, now: float) -> bool:
+        """Another process has learnt that; returns whether it is of a limit that this one has as well."""
+        known = self.by_name.get(lesson.resource)
+        if lesson.resource not in RESOURCES or lesson.named != (None if known is None else known.named):
+            return False
+        self.meter(lesson.resource).take_up(lesson, now)
+        return True
 
     def memory(self, now: float) -> tuple[MeterMemory, ...]:
         """What another run can start with."""

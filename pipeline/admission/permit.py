@@ -61,7 +61,10 @@ class Permit:
         except BaseException:
             self.released()
             raise
-        waited_s = trio.current_time() - asked_at
+        now = trio.current_time()
+        if self._booking is not None:
+            self._booking = self._booking.started(now)
+        waited_s = now - asked_at
         if waited_s > self.waited_s:
             self.waited_for = turnstile.cause
         self.waited_s += waited_s

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from headrace.admission.key import Key
+    from headrace.admission.lesson import Lesson
     from headrace.admission.shared import Turnstile
     from headrace.models import Limits
     from headrace.records import Problem, Usage
@@ -65,6 +66,8 @@ class Pool:
         self.keys = tuple(keys)
         self.models = tuple(models)
         self.benched: str | None = None
+        self.denied: dict[str, Kind] = {}
+        """What the API said for good of keys, by their names, and of the whole pool (``""``): it is so for every process."""
         self.retries = RetryBudget()
         self.ledger = Ledger()
         self.owners: set[str] = set()
@@ -126,7 +129,12 @@ class Pool:
     @property
     def closed_until(self) -> float:
         """Until when it lets nothing in, whatever the cost: a pause, or a server that fails."""
-        return max(self._breaker.open_until, self._refusals.paused_until)
+        return max(self._breaker.open_until, self.paused_until)
+
+    @property
+    def paused_until(self) -> float:
+        """Until when refusals keep it from letting anything in."""
+        return self._refusals.paused_until
 
     def pause(self, until: float, why: str) -> None:
         """Let nothing in before then: another process that shares its limits was asked to wait."""
@@ -215,9 +223,9 @@ class Pool:
             return
         self._breaker.abandoned(probe=booking.probe)
         if wanted is Action.MONEY:
-            self.benched = problem.message
+            self.benched, self.denied[""] = problem.message, problem.kind
         elif wanted is Action.KEY:
-            booking.key.benched = problem.message
+            booking.key.benched, self.denied[booking.key.name] = problem.message, problem.kind
         elif wanted is Action.PACE:
             self._refuse(booking, problem, told.refusal, now)
         elif problem.kind is not Kind.INTERRUPTED:
@@ -281,6 +289,28 @@ class Pool:
         self._tally.absorb(other._tally)
         self._refusals.paused_until = max(self._refusals.paused_until, other._refusals.paused_until)
         other.merged_into = self
+
+    def bench(self, name: str, why: str) -> bool:
+        """Another process was told that the key, or the whole pool (``""``), cannot work; returns whether that is news."""
+        for each in (self,) if not name else (key for key in self.keys if key.name == name):
+            if each.benched is None:
+                each.benched = why
+                return True
+        return False
+
+    def lessons(self) -> Iterator[Lesson]:
+        """What is learnt of its limits, for other processes that have it."""
+        yield from self.meters.lessons()
+        if (lesson := self.calls.lesson) is not None:
+            yield lesson
+
+    def take_up(self, lesson: Lesson, now: float) -> None:
+        """Another process has learnt that; it is left where it is of limits that the settings here name otherwise."""
+        if lesson.resource != CALLS:
+            if self.meters.take_up(lesson, now):
+                self.calls.paced()
+        elif lesson.named == self.calls.named:
+            self.calls.take_up(lesson, now)
 
     def memory(self, now: float) -> PoolMemory:
         """What another run can start with."""

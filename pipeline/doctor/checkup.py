@@ -15,6 +15,7 @@ from headrace.doctor.finding import Finding, State
 from headrace.doctor.keys import apis
 from headrace.doctor.machine import clock, python, terminal
 from headrace.doctor.provider import provider
+from headrace.doctor.store import store
 from headrace.doctor.watchers import watchers
 from headrace.doctor.wishes import limits, models
 from headrace.errors import UsageError
@@ -59,7 +60,8 @@ async def checkup(
     if simulate:
         settings = attrs.evolve(settings, run=attrs.evolve(settings.run, simulate=True))
     outside = {"provider": partial(_outside, settings, environ, wall)}
-    return [_loaded(config), *await _all(outside | _in_time(_inside(settings)) | machine)]
+    inside = _in_time({"store": partial(store, settings, environ)} | _inside(settings))
+    return [_loaded(config), *await _all(outside | inside | machine)]
 
 
 def _inside(settings: Settings) -> dict[str, Check]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 KEPT_S = 62.0
 """Longer than any window of a limit."""
+TAUGHT_S = 1.0
 
 
 @attrs.define(eq=False)
@@ -36,7 +37,7 @@ class Holding:
 
     start: float
     used: Mapping[str, Used]
-    lease: str | None
+    lease: str
 
 
 @attrs.define
@@ -63,22 +64,24 @@ class Account:
         self.ttl_s = ttl_s
         self.leases: dict[str, None] = {}
         """Of the calls that are out."""
-        self.calls = 0
-        """Calls that are out."""
         self._used: defaultdict[str, deque[Used]] = defaultdict(deque)
         self._books: int | None = None
         self._news = News()
         self._renew_at = float("-inf")
+        self._refused: deque[tuple[float, str]] = deque()
 
-    def hold(self, costs: Mapping[str, int], start: float, *, lease: str | None, slot_us: int | None = None) -> Holding:
+    @property
+    def places(self) -> int:
+        """Leases that the store has of this process, as far as it has been told."""
+        return len(self.leases) + len(self._refused) + len(self._news.over)
+
+    def hold(self, costs: Mapping[str, int], start: float, *, lease: str, slot_us: int | None = None) -> Holding:
         """A call that starts then: booked in the store, or, without ``slot_us``, given here."""
         books = None if slot_us is None else self._books
         used = {resource: Used(start, cost, books, slot_us) for resource, cost in costs.items()}
         for resource, each in used.items():
             self._used[resource].append(each)
-        if lease is not None:
-            self.leases[lease] = None
-        self.calls += 1
+        self.leases[lease] = None
         return Holding(start, used, lease)
 
     def correct(self, holding: Holding, costs: Mapping[str, int]) -> None:
@@ -98,9 +101,12 @@ class Account:
 
     def ended(self, holding: Holding) -> None:
         """The call is over."""
-        self.calls -= 1
-        if holding.lease is not None:
-            self.abandon(holding.lease)
+        self.abandon(holding.lease)
+
+    def failed(self, holding: Holding, now: float) -> None:
+        """The call is over without a picture: its place stays taken until the others know what that taught."""
+        self.leases.pop(holding.lease, None)
+        self._refused.append((now + TAUGHT_S, holding.lease))
 
     def abandon(self, lease: str) -> None:
         """Whatever was booked with that lease, no call is out with it."""
@@ -119,10 +125,12 @@ class Account:
     def in_use(self, now: float) -> bool:
         """Whether anything was used in the last minute, is out, or has to be told."""
         self._forget(now)
-        return self.calls > 0 or bool(self._news.over) or any(self._used.values())
+        return bool(self.leases or self._refused or self._news.over) or any(self._used.values())
 
     def news(self, now: float) -> News:
         """What there is to tell; :meth:`delivered` or :meth:`undelivered` has to follow."""
+        while self._refused and self._refused[0][0] <= now:
+            self._news.over.add(self._refused.popleft()[1])
         news, self._news = self._news, News()
         if now >= self._renew_at:
             news.going = list(self.leases)

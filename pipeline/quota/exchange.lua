@@ -1,27 +1,34 @@
 -- One exchange of a process with the shared books of one pool: what happened there, and perhaps a slot for its next call.
 --
--- KEYS: meta (hash), calls (sorted set: lease -> when it expires), workers (sorted set: process -> when it was last heard of), and
--- a hash for each resource: when the next is due by GCRA (due), the charges of the last minute in slots of a tenth of a second (by
--- their number), their sum (total) and the first of the slots (low).
+-- KEYS: meta (hash), calls (sorted set: lease -> when it expires), workers (sorted set: process -> when it was last heard of), known
+-- (hash: what processes teach each other, field -> stamp and document, and the last stamp), and a hash for each resource: when the next
+-- is due by GCRA (due), the charges of the last minute in slots of a tenth of a second (by their number), their sum (total) and the
+-- first of the slots (low).
 -- ARGV[1]: JSON, see exchange.py. Times are microseconds of this server's clock, durations are microseconds; all numbers stay
--- below 2^53. Returns {granted, wait, slot, opened, workers, binding, and of each resource what the last minute used}.
+-- below 2^53. Returns {granted, wait, slot, opened, workers, binding, calls, pause, stamp, news, and of each resource what the
+-- last minute used}.
 
 local SLOT, OPENING, PATIENCE, WORKER, KEPT, BACK = 100000, 1000000, 1000000, 30000000, 180000, 1000000
+local LEARNT = 7 * 86400 * 1000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local told = cjson.decode(ARGV[1])
-local meta, calls, workers = KEYS[1], KEYS[2], KEYS[3]
+local meta, calls, workers, known = unpack(KEYS)
 
 local function whole(number) return string.format('%.0f', number) end
 local function get(key, field) return tonumber(redis.call('HGET', key, field) or nil) end
-local function key_of(resource) return KEYS[3 + resource] end
+local function key_of(resource) return KEYS[4 + resource] end
 
 -- Books of another life of the server may lack what was told last (a snapshot, a replica), and those of a clock that was set back lie in
 -- the future: they are worth nothing.
 local info = redis.pcall('INFO', 'server')
 local life = type(info) == 'string' and info:match('run_id:(%x+)') or ''
 local former, seen = redis.call('HGET', meta, 'life'), get(meta, 'seen')
-if (former and former ~= life) or (seen and now < seen - BACK) then redis.call('DEL', unpack(KEYS)) end
+if (former and former ~= life) or (seen and now < seen - BACK) then
+    for place, key in ipairs(KEYS) do
+        if place ~= 4 then redis.call('DEL', key) end
+    end
+end
 
 -- Books without an opening are new, or were lost: for a moment nothing starts, so that whoever was here before can enter what it has
 -- used, and whatever it had booked has started.
@@ -89,8 +96,29 @@ for _, lease in ipairs(told.going or {}) do redis.call('ZADD', calls, whole(now 
 if told.pause and now + told.pause > (get(meta, 'paused') or 0) then
     redis.call('HSET', meta, 'paused', whole(now + told.pause))
 end
+redis.call('ZREMRANGEBYSCORE', calls, '-inf', whole(now))
 redis.call('ZREMRANGEBYSCORE', workers, '-inf', whole(now - WORKER))
 if told.leaves then redis.call('ZREM', workers, told.worker) else redis.call('ZADD', workers, whole(now), told.worker) end
+
+-- What one process has learnt is taken from whoever knew what stood there before: of several that were refused at once the first teaches,
+-- and the others go on with that. Stamps are times, so that they grow also where this was lost.
+local stamp, heard, news, taken = get(known, 'last') or 0, told.heard or 0, {}, {}
+for field, document in pairs(told.taught or {}) do
+    local former = redis.call('HGET', known, field)
+    if not former or tonumber(former:match('^%d+')) <= heard then
+        stamp = math.max(now, stamp + 1)
+        redis.call('HSET', known, field, whole(stamp) .. ' ' .. document, 'last', whole(stamp))
+        redis.call('PEXPIRE', known, LEARNT)
+        taken[field] = true
+    end
+end
+if stamp > heard then
+    local all = redis.call('HGETALL', known)
+    for place = 1, #all, 2 do
+        local at, document = all[place + 1]:match('^(%d+) (.*)$')
+        if at and tonumber(at) > heard and not taken[all[place]] then news[all[place]] = document end
+    end
+end
 
 -- When it can start, and what keeps it until then: 0 a pause, -1 calls at once, else the number of the resource.
 local function start(ask)
@@ -136,9 +164,8 @@ local granted, at, binding = 0, now, 0
 if told.ask then
     local ask = told.ask
     at, binding = start(ask)
-    if ask.most >= 0 then
-        redis.call('ZREMRANGEBYSCORE', calls, '-inf', whole(now))
-        if redis.call('ZCARD', calls) >= ask.most then at, binding = math.max(at, now + ask.horizon + ask.again), -1 end
+    if ask.most >= 0 and redis.call('ZCARD', calls) >= ask.most then
+        at, binding = math.max(at, now + ask.horizon + ask.again), -1
     end
     if at <= now + ask.horizon then
         granted = 1
@@ -148,7 +175,7 @@ if told.ask then
             redis.call('HSET', key, 'due', whole(math.max(due(key, tolerance), at) + cost * pace))
             enter(key, at, cost)
         end
-        if ask.most >= 0 then redis.call('ZADD', calls, whole(now + told.ttl), ask.lease) end
+        redis.call('ZADD', calls, whole(now + told.ttl), ask.lease)
         if own(first()) then redis.call('HDEL', meta, 'first') end
     else
         if binding > 0 then keep(ask, at, binding) end
@@ -158,6 +185,7 @@ end
 redis.call('HSET', meta, 'seen', whole(now))
 for _, key in ipairs({meta, workers}) do redis.call('PEXPIRE', key, KEPT) end
 redis.call('PEXPIRE', calls, math.max(KEPT, math.ceil(told.ttl / 1000)))
-local answer = {granted, at - now, at, opened, redis.call('ZCARD', workers), binding}
-for place = 4, #KEYS do answer[#answer + 1] = get(KEYS[place], 'total') or 0 end
+local answer = {granted, at - now, at, opened, redis.call('ZCARD', workers), binding,
+    redis.call('ZCARD', calls), math.max(0, (get(meta, 'paused') or 0) - now), stamp, next(news) and cjson.encode(news) or '{}'}
+for place = 5, #KEYS do answer[#answer + 1] = get(KEYS[place], 'total') or 0 end
 return answer

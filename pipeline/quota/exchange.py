@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from importlib.resources import files
@@ -22,14 +23,12 @@ AGAIN_S = 0.25
 FEW = 300.0
 """Of so small a limit the pace leaves less than three calls a minute to spare, and processes are late each in its own way."""
 GUARD_S = 0.5
-OPENING_S = 1.0
-"""New books are shut for so long, as :data:`PAUSED` ones are."""
 PAUSED, CALLS, TURN = 0, -1, -2
 """What binds where it is no resource; the last: another process is the first, for a limit that this one does not know."""
 _US = 1_000_000
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Answer:
     """What the books say."""
 
@@ -44,19 +43,45 @@ class Answer:
     """Processes that have this pool."""
     binding: int
     """What keeps the call until then: the number of a resource from 1, or :data:`PAUSED`, :data:`CALLS`, :data:`TURN`."""
+    calls: int
+    """What all processes have out."""
+    pause_s: float
+    """For so long nobody starts, because the server wants that."""
+    stamp: int
+    """Of the last that was learnt."""
+    news: Mapping[str, str]
+    """What others have learnt since the stamp that was told, see ``learning.py``."""
     totals: tuple[int, ...]
     """What all processes used of each resource in the last minute."""
 
     @classmethod
-    def of(cls, answer: Sequence[int]) -> Answer:
+    def of(cls, answer: Sequence[Any]) -> Answer:
         """From what the script returns."""
-        granted, wait_us, slot_us, opened, workers, binding, *totals = map(int, answer)
-        return cls(bool(granted), wait_us / _US, slot_us, opened, workers, binding, tuple(totals))
+        *first, news = answer[:10]
+        granted, wait_us, slot_us, opened, workers, binding, calls, pause_us, stamp = map(int, first)
+        return cls(
+            granted=bool(granted),
+            wait_s=wait_us / _US,
+            slot_us=slot_us,
+            opened=opened,
+            workers=workers,
+            binding=binding,
+            calls=calls,
+            pause_s=pause_us / _US,
+            stamp=stamp,
+            news=json.loads(news),
+            totals=tuple(map(int, answer[10:])),
+        )
+
+
+def prefix_of(namespace: str, url: str, pool: str) -> str:
+    """What all processes call a pool of the API at that URL."""
+    return f"{namespace}:{hashlib.sha256(url.encode()).hexdigest()[:12]}:{pool}"
 
 
 def keys_of(prefix: str, resources: Iterable[str]) -> list[str]:
     """The keys of one pool: all in one slot of a cluster, by the part in braces."""
-    return [f"{{{prefix}}}:{name}" for name in ("books", "calls", "workers", *resources)]
+    return [f"{{{prefix}}}:{name}" for name in ("books", "calls", "workers", "known", *resources)]
 
 
 def ask(costs: Mapping[str, int], terms: Mapping[str, Terms], lease: str, most: int | None) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Safe:
 
     def wait_s(self, costs: Mapping[str, int], now: float) -> float:
         """Seconds until a call may start; infinite where only a call that comes back, or the store, can help."""
-        if self._account.calls >= self._most:
+        if len(self._account.leases) >= self._most:
             return math.inf
         ready = [self._buckets[resource].earliest(cost, now) for resource, cost in costs.items() if resource in self._buckets]
         return max(ready, default=now) - now

@@ -9,6 +9,8 @@ import trio
 from headrace.told import TOKENS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headrace.admission.pool import Pool
     from headrace.quota.account import Account, Holding
     from headrace.records import Usage
@@ -17,10 +19,11 @@ if TYPE_CHECKING:
 class Slot:
     """What one call holds of the shared limits."""
 
-    def __init__(self, pool: Pool, account: Account, holding: Holding) -> None:
+    def __init__(self, pool: Pool, account: Account, holding: Holding, hurry: Callable[[], None]) -> None:
         self._pool = pool
         self._account = account
         self._holding = holding
+        self._hurry = hurry
 
     def succeeded(self, usage: Usage | None) -> None:
         """A picture came: true the tokens up."""
@@ -30,10 +33,12 @@ class Slot:
 
     def failed(self) -> None:
         """No picture came: the charge stays; where the pool pauses now, everybody does."""
-        pause_s = self._pool.closed_until - trio.current_time()
+        now = trio.current_time()
+        pause_s = self._pool.closed_until - now
         if pause_s > 0 and not self._pool.failing:
             self._account.pause(pause_s)
-        self._account.ended(self._holding)
+        self._account.failed(self._holding, now)
+        self._hurry()  # what it taught saves the others a refusal
 
     def released(self) -> None:
         """The request never left."""

@@ -8,23 +8,26 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from headrace.admission import ledger
 from headrace.quota.account import Account
-from headrace.quota.exchange import CALLS, OPENING_S, PAUSED, SCRIPT, Answer, ask, encoded, keys_of
+from headrace.quota.exchange import CALLS, PAUSED, SCRIPT, Answer, ask, encoded, keys_of
+from headrace.quota.learning import Learning
 from headrace.quota.safe import Safe
 from headrace.quota.slot import Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from headrace.admission.booking import Cost
     from headrace.admission.bucket import Terms
     from headrace.admission.pool import Pool
     from headrace.quota.account import Holding
+    from headrace.quota.worker import Worker
     from headrace.redis.link import Link
+
+    Changed = Callable[[Pool], None]
 
 LEAD_S = 0.25
 """The next call asks so long before the last slot: time for the way to the store and back."""
@@ -42,15 +45,6 @@ LEASE_S = 30.0
 """A lease outlives the longest call by so much."""
 
 
-@attrs.frozen(kw_only=True)
-class Worker:
-    """This process, as the others know it."""
-
-    name: str
-    least: int
-    """Processes to reckon with at least while the store is lost; 0: nobody knows before the store has said it."""
-
-
 class Turnstile:
     """One pool.
 
@@ -60,10 +54,13 @@ class Turnstile:
         link: to the store.
         worker: this process.
         timeout_s: a call takes so long at most.
-        changed: told when the pool has room again.
+        changed: told when the pool has room again, or may start something else than before.
+        keys: fingerprints of the pool's keys, by their names.
     """
 
-    def __init__(self, pool: Pool, prefix: str, link: Link, worker: Worker, timeout_s: float, changed: Callable[[Pool], None]) -> None:
+    def __init__(
+        self, pool: Pool, prefix: str, link: Link, worker: Worker, timeout_s: float, changed: Changed, keys: Mapping[str, str] | None = None
+    ) -> None:
         self.cause = ledger.SHARED
         self._pool = pool
         self._prefix = prefix
@@ -71,6 +68,7 @@ class Turnstile:
         self._worker = worker
         self._changed = changed
         self._account = Account(timeout_s + LEASE_S)
+        self._learning = Learning(pool, keys or {})
         self._turn = trio.Lock()
         self._telling = trio.Lock()
         self._waiting = 0
@@ -78,7 +76,8 @@ class Turnstile:
         self._number = 0
         self._told_at = float("-inf")
         self._safe: Safe | None = None
-        self._ended = trio.Event()
+        self._hurry = trio.Event()
+        """Set where others should know something at once."""
 
     @property
     def free(self) -> bool:
@@ -97,11 +96,20 @@ class Turnstile:
         """Wait for a slot, and for its moment."""
         while True:
             holding = await self._moment(cost)
-            slot = Slot(self._pool, self._account, holding)
-            if trio.current_time() <= holding.start + LATE_S:
+            slot = self._held(holding)
+            now = trio.current_time()
+            if now <= holding.start + LATE_S and now >= self._pool.paused_until:
                 return slot
             slot.released()
+            await trio.sleep_until(self._pool.paused_until)
             self.comes()
+
+    def _held(self, holding: Holding) -> Slot:
+        return Slot(self._pool, self._account, holding, self._hurries)
+
+    def _hurries(self) -> None:
+        if self._pool.paused_until > trio.current_time() or self._learning.has_news:
+            self._hurry.set()
 
     async def _moment(self, cost: Cost) -> Holding:
         holding = None
@@ -116,7 +124,7 @@ class Turnstile:
             if holding is None:
                 self.goes()
             else:
-                Slot(self._pool, self._account, holding).released()
+                self._held(holding).released()
             raise
         return holding
 
@@ -125,10 +133,14 @@ class Turnstile:
         while True:
             now = trio.current_time()
             due = self._told_at + (BEAT_S if self._account.in_use(now) else IDLE_BEAT_S)
-            if now >= due and self._link.up:
+            if self._link.up and (now >= due or self._hurry.is_set()):
+                self._hurry = trio.Event()
                 await self._exchange(self._terms())
+            elif self._link.up:
+                with trio.move_on_after(min(BEAT_S, due - now)):
+                    await self._hurry.wait()
             else:
-                await self._link.turned(min(BEAT_S, due - now) if self._link.up else BEAT_S)
+                await self._link.turned(BEAT_S)
 
     async def leave(self) -> None:
         """Tell the rest, and that this process is no more."""
@@ -149,28 +161,24 @@ class Turnstile:
         """A slot of the shared books, or None after a wait."""
         answer = None
         try:
-            answer = await self._exchange(terms, ask(costs, terms, lease, self._most))
+            answer = await self._exchange(terms, ask(costs, terms, lease, self._pool.calls.bound))
             if answer is None:
                 self._account.abandon(lease)  # it may have been booked all the same
                 return None
-            self._learn(answer, tuple(costs))
+            self._hear(answer, tuple(costs))
             if answer.granted:
                 start = trio.current_time() + answer.wait_s
-                return self._account.hold(costs, start, lease=self._held(lease), slot_us=answer.slot_us)
+                return self._account.hold(costs, start, lease=lease, slot_us=answer.slot_us)
             await self._link.turned(answer.wait_s)
         except trio.Cancelled:
             self._account.abandon(lease)  # it may have been booked, or a place is kept for it
             raise
         return None
 
-    def _learn(self, answer: Answer, resources: Sequence[str]) -> None:
+    def _hear(self, answer: Answer, resources: Sequence[str]) -> None:
         """What keeps calls waiting, and what the other processes use."""
         binding = resources[answer.binding - 1] if answer.binding > PAUSED else None
         self.cause = ledger.CALLS if answer.binding == CALLS else ledger.SHARED if binding is None else f"{binding}/min"
-        if answer.binding == PAUSED and not answer.granted and answer.wait_s > OPENING_S:
-            # Whoever waits at the gate has to know as well how long that is.
-            self._pool.pause(trio.current_time() + answer.wait_s, "another process that shares its limits was asked to wait")
-            self._tell_room()
         for resource, total in zip(resources, answer.totals, strict=True):
             self._pool.meters.meter(resource).shared(total, trio.current_time(), pressed=resource == binding)
 
@@ -180,13 +188,14 @@ class Turnstile:
         now = trio.current_time()
         workers = max(self._workers, self._worker.least)
         if self._safe is None and workers:
-            self._safe = Safe(terms, self._most, workers, self._account, now)
+            rates = {resource: each for resource, each in terms.items() if each.unit_s > 0}
+            self._safe = Safe(rates, self._pool.calls.bound, workers, self._account, now)
         wait_s = math.inf if self._safe is None or self._link.paused else self._safe.wait_s(costs, now)
         if self._safe is None or wait_s > 0:
             await self._link.turned(min(wait_s, BEAT_S))
             return None
         self._safe.take(costs, now)
-        return self._account.hold(costs, now, lease=self._held(lease))
+        return self._account.hold(costs, now, lease=lease)
 
     async def _exchange(self, terms: dict[str, Terms], asked: dict[str, Any] | None = None, *, leaves: bool = False) -> Answer | None:
         async with self._telling:
@@ -195,7 +204,11 @@ class Turnstile:
                 self._safe = None
                 account.rejoin(now)
             news = account.news(now)
-            told = account.told(news, terms, now) | {"worker": self._worker.name, "leaves": leaves or None, "ask": asked}
+            told = (
+                account.told(news, terms, now)
+                | self._learning.told()
+                | {"worker": self._worker.name, "leaves": leaves or None, "ask": asked}
+            )
             answer = None
             try:
                 answered = await self._link.run(SCRIPT, keys_of(self._prefix, terms), encoded(told))
@@ -205,18 +218,21 @@ class Turnstile:
                     account.undelivered(news)
             self._told_at = trio.current_time()
             if answer is not None:
-                if account.delivered(answer.opened, self._told_at):
-                    self._counted_at, self._told_at = self._told_at + SILENT_S, float("-inf")  # the rest is told at once
-                self._workers = max(1, answer.workers, self._workers if now < self._counted_at else 0)
+                self._delivered(answer, now)
             return answer
 
-    @property
-    def _most(self) -> int | None:
-        """Calls at once that all may have, where that is known; what refusals taught is each process's own part."""
-        return self._pool.calls.named
-
-    def _held(self, lease: str) -> str | None:
-        return None if self._most is None else lease
+    def _delivered(self, answer: Answer, now: float) -> None:
+        if self._account.delivered(answer.opened, self._told_at):
+            self._learning.forgotten()
+            self._counted_at, self._told_at = self._told_at + SILENT_S, float("-inf")  # the rest is told at once
+        self._workers = max(1, answer.workers, self._workers if now < self._counted_at else 0)
+        self._pool.calls.others = max(0, answer.calls - self._account.places - answer.granted)
+        changed = self._learning.heard(answer, heard_at := trio.current_time())
+        if answer.pause_s > 0 and (until := heard_at + answer.pause_s) > self._pool.paused_until + LATE_S:  # it is not our own, come back
+            self._pool.pause(until, "another process that shares its limits was asked to wait")
+            changed = True
+        if changed:
+            self._tell_room()
 
     def _tell_room(self) -> None:
         pool = self._pool
@@ -225,6 +241,5 @@ class Turnstile:
         self._changed(pool)
 
     def _terms(self) -> dict[str, Terms]:
-        """Of the limits that are known at present."""
-        found = {name: meter.bucket.terms for name, meter in self._pool.meters.by_name.items()}
-        return {name: terms for name, terms in found.items() if terms.unit_s > 0}
+        """Of what limits there are; of one that nobody knows yet the use is counted."""
+        return {name: meter.bucket.terms for name, meter in self._pool.meters.by_name.items()}

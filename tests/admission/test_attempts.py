@@ -5,7 +5,7 @@ import io
 import json
 import math
 from random import Random
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
@@ -370,8 +370,8 @@ class FakeJournal:
         self.failures: list[tuple[int, Kind]] = []
         self.waits: list[Wait] = []
 
-    async def intend(self, item: int, key: str, cost_usd: float | None, wait: Wait) -> Intent:
-        assert (item, key, cost_usd) == (7, "a", ESTIMATED.cost_usd)
+    async def intend(self, item: int, key: str, cost_usd: float | None, wait: Wait, strategy: Strategy) -> Intent:
+        assert (item, key, cost_usd, strategy) == (7, "a", ESTIMATED.cost_usd, Strategy.PRIMARY)
         self.waits.append(wait)
         await trio.sleep(self._seconds)
         if self._error is not None:
@@ -454,9 +454,9 @@ def test_cancelled_while_the_call_is_written_down_it_was_never_sent_and_its_char
 
 def test_a_call_that_was_written_down_too_late_for_its_place_in_the_rate_takes_admission_again(tmp_path: Path) -> None:
     class Slow(FakeJournal):
-        async def intend(self, item: int, key: str, cost_usd: float | None, wait: Wait) -> Intent:
+        async def intend(self, *asked: Any) -> Intent:
             try:
-                return await super().intend(item, key, cost_usd, wait)
+                return await super().intend(*asked)
             finally:
                 self._seconds = 0.0
 

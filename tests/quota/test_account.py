@@ -49,14 +49,14 @@ def test_when_nobody_knows_whether_it_was_heard_only_what_is_safe_twice_is_told_
 
 def test_what_was_used_without_the_books_is_entered_as_it_turned_out() -> None:
     account = known()
-    account.correct(account.hold(COSTS, 3.0, lease=None), {"tokens": 70})
+    account.correct(account.hold(COSTS, 3.0, lease="a"), {"tokens": 70})
     account.rejoin(10.0)
     assert [charge[:3] for charge in told(account, 10.0)["past"]] == [[1, 7_000_000, 1], [2, 7_000_000, 70]]  # type: ignore[attr-defined] # a list
 
 
 def test_what_it_took_more_after_it_was_entered_is_entered_as_well() -> None:
     account = known()
-    holding = account.hold(COSTS, 3.0, lease=None)
+    holding = account.hold(COSTS, 3.0, lease="a")
     account.rejoin(10.0)
     told(account, 10.0)
     account.correct(holding, {"tokens": 170})
@@ -65,7 +65,7 @@ def test_what_it_took_more_after_it_was_entered_is_entered_as_well() -> None:
 
 def test_what_is_older_than_any_window_is_forgotten() -> None:
     account = known()
-    account.hold(COSTS, 0.0, lease=None)
+    account.hold(COSTS, 0.0, lease="a")
     assert list(account.recent("images", KEPT_S - 1)) == [(0.0, 1.0)]
     assert list(account.recent("images", KEPT_S)) == []
     account.rejoin(KEPT_S)
@@ -74,14 +74,14 @@ def test_what_is_older_than_any_window_is_forgotten() -> None:
 
 def test_what_was_used_before_any_books_were_known_is_entered() -> None:
     account = Account(90.0)
-    account.hold(COSTS, 3.0, lease=None)
+    account.hold(COSTS, 3.0, lease="a")
     told(account, 10.0)
     assert [charge[:3] for charge in told(account, 10.0)["past"]] == [[1, 7_000_000, 1], [2, 7_000_000, 100]]  # type: ignore[attr-defined] # a list
 
 
 def test_a_slot_of_books_that_were_lost_is_not_corrected_in_others() -> None:
     account = known()
-    holding = account.hold(COSTS, 3.0, lease=None, slot_us=5)
+    holding = account.hold(COSTS, 3.0, lease="a", slot_us=5)
     news = account.news(4.0)
     account.correct(holding, {"tokens": 50})  # while it is told
     account.delivered(2, 4.0)

@@ -118,12 +118,12 @@ def test_all_resources_are_taken_or_none(redis: RedisServer) -> None:
         books = Books(store, {"images": 1_000_000, "tokens": 1_000})
         await books.open()
         assert (await books.ask(images=1, tokens=1_000)).granted
-        before = await store._client.hgetall(keys_of(books.prefix, books.limits)[3])
+        before = await store._client.hgetall(keys_of(books.prefix, books.limits)[4])
         refused = await books.ask(images=1, tokens=1_000, horizon=1_000_000)
         assert not refused.granted
         assert refused.binding == 2
         assert 50 < refused.wait_s < 61
-        assert await store._client.hgetall(keys_of(books.prefix, books.limits)[3]) == before
+        assert await store._client.hgetall(keys_of(books.prefix, books.limits)[4]) == before
 
     on(redis, main)
 
@@ -269,8 +269,9 @@ def test_every_key_ends_by_itself(redis: RedisServer) -> None:
         await books.open()
         await books.tell(past=[[1, 1, 1, 1]])
         await books.ask(most=5, images=1)
+        await books.tell(taught={"images": "much"})
         keys = keys_of(books.prefix, books.limits)
-        assert [await store._client.exists([key]) for key in keys] == [1] * 4
+        assert [await store._client.exists([key]) for key in keys] == [1] * 5
         assert all([await store._client.ttl(key) > 0 for key in keys])
 
     on(redis, main)
@@ -278,3 +279,41 @@ def test_every_key_ends_by_itself(redis: RedisServer) -> None:
 
 def test_what_is_empty_is_not_told() -> None:
     assert json.loads(encoded({"worker": "w", "past": [], "over": [], "pause": None, "ask": None})) == {"worker": "w"}
+
+
+def test_what_is_learnt_is_taken_from_whoever_knew_what_stood_there_and_told_to_the_others(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
+        books = Books(store, {"images": 100})
+        first = await books.tell(taught={"images 100": "cut"})
+        assert (first.news, first.stamp > 0) == ({}, True)
+        behind = await books.tell(taught={"images 100": "cut as well", "tokens ": "new"})
+        assert behind.news == {"images 100": "cut"}
+        after = await books.tell(taught={"images 100": "raised"}, heard=behind.stamp)
+        assert after.news == {}
+        assert (await books.tell(heard=first.stamp)).news == {"images 100": "raised", "tokens ": "new"}
+        assert (await books.tell(heard=after.stamp)).news == {}
+
+    on(redis, main)
+
+
+def test_what_is_learnt_outlives_the_books(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
+        books = Books(store, {"images": 100})
+        taught = await books.tell(taught={"images 100": "cut"})
+        await store._client.hset(keys_of(books.prefix, ())[0], {"life": "0" * 40})
+        again = await books.tell(taught={"images 100": "cut as well"})
+        assert again.opened != taught.opened
+        assert again.news == {"images 100": "cut"}
+
+    on(redis, main)
+
+
+def test_calls_that_are_out_are_counted_also_where_nobody_knows_how_many_there_may_be(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
+        books = Books(store, {"images": 1_000_000})
+        await books.open()
+        assert [(await books.ask(images=1)).calls for _ in range(3)] == [1, 2, 3]
+        assert (await books.tell(over=["w:1"])).calls == 2
+        assert 6 < (await books.tell(pause=7_000_000)).pause_s <= 7
+
+    on(redis, main)

@@ -25,7 +25,7 @@ def test_the_parts_together_are_never_more_than_the_limit(before: list[tuple[int
     used: list[list[tuple[float, int]]] = [[] for _ in range(workers)]
     for place, at, cost in sorted(before, key=lambda each: each[1]):
         if sum(each for one in used for _, each in one) + cost <= limit and sum(each for _, each in used[place]) + cost <= limit / workers:
-            accounts[place].hold({"images": cost}, at, lease=None, slot_us=1)
+            accounts[place].hold({"images": cost}, at, lease=f"{place}:{at}", slot_us=1)
             used[place].append((at, cost))
     for place, account in enumerate(accounts):
         safe, at = Safe({"images": Bucket(limit).terms}, None, workers, account, now), now

@@ -18,7 +18,8 @@ from headrace.admission.key import Key
 from headrace.admission.permit import Permit
 from headrace.admission.pool import Pool
 from headrace.models import Limits
-from headrace.quota.turnstile import WAITING, Turnstile, Worker
+from headrace.quota.turnstile import WAITING, Turnstile
+from headrace.quota.worker import Worker
 from headrace.records import Kind, Problem, Usage
 from headrace.redis.client import LostError, Redis
 from headrace.redis.link import GRACE_S, Link
@@ -45,12 +46,12 @@ class FakeStore:
     asking: int = 0
     most_asking: int = 0
 
-    async def run(self, _: str, __: Sequence[str], told: str) -> list[int]:
+    async def run(self, _: str, __: Sequence[str], told: str) -> list[Any]:
         await self.ping()
         self.told.append(json.loads(told))
         asked = self.told[-1].get("ask")
         if asked is None:
-            return [0, 0, 0, self.opened, self.workers, 0, 0, 0]
+            return [0, 0, 0, self.opened, self.workers, 0, 0, 0, 1, "{}", 0, 0]
         self.asking += 1
         self.most_asking = max(self.most_asking, self.asking)
         await trio.sleep(self.late_s)
@@ -58,9 +59,10 @@ class FakeStore:
         now = trio.current_time()
         at = max(now, self.due)
         if at > now + 2:
-            return [0, round((at - now - 2) * 1e6), 0, self.opened, self.workers, self.binding, 0, 0]
+            pause = 0 if self.binding else round((at - now) * 1e6)
+            return [0, round((at - now - 2) * 1e6), 0, self.opened, self.workers, self.binding, 0, pause, 1, "{}", 0, 0]
         self.due = at + self.every_s
-        return [1, round((at - now) * 1e6), round(at * 1e6), self.opened, self.workers, 1, 0, 0]
+        return [1, round((at - now) * 1e6), round(at * 1e6), self.opened, self.workers, 1, 0, 0, 1, "{}", 0, 0]
 
     async def ping(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -427,3 +429,44 @@ def test_records_go_to_another_pool_where_one_s_turnstile_is_full() -> None:
         nursery.cancel_scope.cancel()
 
     run(door, main)
+
+
+def test_a_pause_holds_for_a_slot_that_is_booked_too() -> None:
+    store = FakeStore(every_s=1.5)
+    door = Door(store)
+
+    async def main(nursery: trio.Nursery) -> None:
+        await door.call()
+        nursery.start_soon(door.call)
+        await trio.sleep(0.5)
+        door.pool.pause(5.0, "another was refused")
+
+    run(door, main)
+    assert door.at == [0.0, 5.0]
+    assert [charge[2] for charge in store.all_told("corrections")] == [-1, -100]
+
+
+def test_a_call_that_failed_is_told_at_once_and_its_place_is_free_once_the_others_know() -> None:
+    store = FakeStore()
+    door = Door(store)
+
+    async def main(_: trio.Nursery) -> None:
+        permit = await door.gate.acquire(COST)
+        assert isinstance(permit, Permit)
+        await trio.sleep(0.1)
+        permit.failed(Problem(kind=Kind.SLOW_DOWN, message="slow", status=503, retry_after_s=9.0))
+        await trio.sleep(0.01)
+        assert "pause" in store.told[-1]
+        assert store.all_told("over") == []
+        await trio.sleep(2)
+        assert store.all_told("over") == ["w:1"]
+
+    run(door, main)
+
+
+def test_of_a_limit_that_nobody_knows_the_use_is_told() -> None:
+    door = Door(FakeStore())
+    door.pool = Pool("studio", Limits(), [Key("a")])
+    assert door.pool.meters.nothing_known
+    turnstile = Turnstile(door.pool, "x", door.link, Worker(name="w", least=1), 60.0, door.gate.changed)
+    assert list(turnstile._terms()) == ["images"]

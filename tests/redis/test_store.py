@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,30 @@ def test_a_server_that_hangs_dies_or_forgets_is_lost_and_comes_back(own_redis: R
             own_redis.start()
             await store.ping()
             assert await store.run("return 1", []) == 1
+
+    run(main)
+
+
+def test_who_is_cancelled_can_tell_the_store_something_yet(redis: RedisServer) -> None:
+    said = []
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            async with open_redis(redis.url) as store:
+                scope.cancel()
+                with trio.CancelScope(shield=True):
+                    said.append(await store.run("return 1", []))
+
+    run(main)
+    assert said == [1]
+
+
+def test_who_is_cancelled_while_it_connects_does_not_hang(redis: RedisServer) -> None:
+    async def main() -> None:
+        for step in range(20):
+            with suppress(UsageError), trio.move_on_after(step * 0.0005):
+                async with open_redis(redis.url):
+                    await trio.sleep_forever()
 
     run(main)
 
