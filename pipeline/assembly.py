@@ -29,6 +29,7 @@ from headrace.provider.memory import ByteBudget
 from headrace.quota.quota import open_quota
 from headrace.race import Race
 from headrace.redis.link import open_link
+from headrace.shared_cache.opening import open_shared_cache
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -84,11 +85,13 @@ async def open_race(
         stack.callback(learnt.close)
         link = await stack.enter_async_context(open_link(settings, environ))
         quota = await stack.enter_async_context(open_quota(settings.quota, link))
+        jitter = random or Random()  # noqa: S311 - no secret
+        own = None if cache is None else cache.answers
+        shared = await stack.enter_async_context(open_shared_cache(settings, link, own, endpoint.url, root, offload, disk, jitter))
         watchers = Watchers()
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)
         memory = ByteBudget(BODIES)
-        jitter = random or Random()  # noqa: S311 - no secret
 
         def api(endpoint: Endpoint) -> Api:
             pools, clients = endpoint.pools(), endpoint.clients(app)
@@ -98,7 +101,7 @@ async def open_race(
                 stack.push_async_callback(client.aclose)
             services.start_soon(gate.run)
             if quota is not None:
-                quota.share(gate, endpoint.url, endpoint.timeout_s)
+                quota.share(gate, endpoint.url, endpoint.timeout_s, endpoint.secrets())
             disk.guard(gate)
             return Api(
                 gate=gate, clients=clients, root=root, memory=memory, disk=disk, random=jitter, journal=journal, called=watchers.called
@@ -117,6 +120,7 @@ async def open_race(
             primary=api(endpoint),
             alternative=None if other is None else api(other),
             cache=cache,
+            shared_cache=shared,
             journal=journal,
             disk=disk,
             refuse_retired=endpoint.vendors_own,

@@ -6,23 +6,18 @@ their content, so that to copy one twice changes nothing, and whatever is there 
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import fsspec
 import trio
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
 
-from headrace.errors import OutputError, UsageError
-from headrace.files import place, write_part
+from headrace.errors import OutputError
 from headrace.log import log
+from headrace.places import open_place, probe, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from headrace.offload import Offload
     from headrace.records import Picture, Result
@@ -35,7 +30,6 @@ LONGEST_S = 30.0
 """Between two tries."""
 KNOWN = 10_000
 """Pictures that are remembered to be there."""
-_PROBE = ".headrace"
 
 
 class Mirror:
@@ -52,7 +46,7 @@ class Mirror:
     """
 
     def __init__(self, url: str, root: Path, offload: Offload, failed: Callable[[], None]) -> None:
-        self._files, self._base = _opened(url)
+        self._place = open_place(url, "--pictures-to")
         self._url = url.rstrip("/")
         self._root = root
         self._offload = offload
@@ -69,9 +63,9 @@ class Mirror:
         """
         try:
             with trio.fail_after(PATIENCE_S):
-                await self._offload(self._probe)
+                await self._offload(probe, self._place)
         except Exception as error:  # noqa: BLE001 - every store has errors of its own
-            raise OutputError(f"{self._url} cannot be written: {_said(error)}") from None
+            raise OutputError(f"{self._url} cannot be written: {said(error)}") from None
 
     async def copy(self, results: Sequence[Result]) -> bool:
         """Have the pictures of some results there; False where that failed, and for all that come later."""
@@ -101,7 +95,7 @@ class Mirror:
                 if trio.current_time() + pause_s > until:
                     self._give_up(error)
                     return
-                log.warning("copy_failed", picture=picture.path, error=_said(error), retry_s=pause_s)
+                log.warning("copy_failed", picture=picture.path, error=said(error), retry_s=pause_s)
                 await trio.sleep(pause_s)
                 pause_s, older = min(2 * pause_s, LONGEST_S), True
             else:
@@ -112,57 +106,10 @@ class Mirror:
 
     def _give_up(self, error: Exception) -> None:
         if self.error is None:
-            self.error = OutputError(f"{self._url} cannot be written: {_said(error)}; the pictures are in {self._root}")
+            self.error = OutputError(f"{self._url} cannot be written: {said(error)}; the pictures are in {self._root}")
             self._failed()
 
     def _put(self, picture: Picture, older: bool) -> None:
-        source, target = self._root / picture.path, f"{self._base}/{picture.path}"
         # What was made just now is nowhere yet.
-        if older and self._is_there(target, picture.bytes):
-            return
-        if isinstance(self._files, LocalFileSystem):
-            # Its own copy is neither whole at once nor synced.
-            place((write_part(Path(target), source.read_bytes()),), durable=True)
-        else:
-            self._files.put_file(str(source), target)
-
-    def _is_there(self, target: str, size: int) -> bool:
-        with suppress(FileNotFoundError):
-            return bool(self._files.info(target)["size"] == size)
-        return False
-
-    def _probe(self) -> None:
-        target = f"{self._base}/{_PROBE}"
-        if isinstance(self._files, LocalFileSystem):
-            place((write_part(Path(target), b""),), durable=False)
-        else:
-            self._files.pipe_file(target, b"")
-        with suppress(Exception):  # some may write who may not remove
-            self._files.rm_file(target)
-
-
-def _opened(url: str) -> tuple[Any, str]:
-    """The file system and the path in it."""
-    scheme, separator, _ = url.partition("://")
-    if not scheme or not separator:
-        raise UsageError("--pictures-to has to be a URL such as s3://bucket/prefix or file:///folder")
-    # One URL may be chained to another: simplecache::s3://bucket.
-    if re.search("://[^/]*@", url):
-        raise UsageError("--pictures-to must not hold a user or a password; give them by the environment")
-    try:
-        # A listing from before would say that what was copied since is not there.
-        files, base = url_to_fs(url, use_listings_cache=False)
-    except ImportError as error:
-        raise UsageError(f"{scheme}:// needs another package: {_said(error)}") from None
-    except Exception as error:  # noqa: BLE001 - every store has errors of its own
-        if scheme.split("::")[0] in {*fsspec.registry, *fsspec.available_protocols()}:
-            raise UsageError(f"{url} cannot be opened: {_said(error)}") from None
-        known = ", ".join(sorted(name for name in ("s3", "gs", "az", "file", "sftp") if name in fsspec.available_protocols()))
-        raise UsageError(f"fsspec knows no {scheme}://; it can be {known} and others") from None
-    return files, base.rstrip("/")
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, trio.TooSlowError):
-        return "it does not answer"
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+        if not (older and self._place.has(picture.path, picture.bytes)):
+            self._place.put(self._root / picture.path, picture.path)

@@ -22,6 +22,7 @@ from headrace.outcome import Results
 from headrace.prompts import PromptReader
 from headrace.rungs import AlternativeApi, CachedSimilar, ReducedQuality, Rung
 from headrace.stages.admission import Admission
+from headrace.stages.claim import Claim
 from headrace.stages.dedupe import Dedupe
 from headrace.stages.estimate import Estimate
 from headrace.stages.fallback import Fallback
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from headrace.observe.watcher import Watchers
     from headrace.records import Problem, Prompt, Result
     from headrace.settings import Settings
+    from headrace.shared_cache.cache import SharedCache, SharedLine
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -61,6 +63,7 @@ class Race:
     primary: Api
     alternative: Api | None
     cache: Cache | None
+    shared_cache: SharedCache | None
     journal: Journal | None
     disk: Disk
     refuse_retired: bool
@@ -113,12 +116,13 @@ class Race:
             pulled = Pulled(given, slots)
             intake, sink = Intake(pulled, PromptReader(self.settings.request, format), slots, self.began), Sink(slots, write)
             leads = None if self.cache is None else stack.enter_context(self.cache.in_flight.line())
+            shared = None if self.shared_cache is None else await stack.enter_async_context(self.shared_cache.line())
             purse = stack.enter_context(self.budget.line())
             journal = None
             if self.journal is not None:
                 number = None if output is None else output.number
                 journal = await stack.enter_async_context(journal_line(self.journal, self.url, number))
-            running = await stack.enter_async_context(self._line(intake, leads, purse, journal).then(sink).open())
+            running = await stack.enter_async_context(self._line(intake, leads, shared, purse, journal).then(sink).open())
             self._lines[running] = pulled
             stack.callback(self._lines.pop, running)
             results = Results(running, intake, sink, lambda: self.stopped, self._ended)
@@ -126,7 +130,9 @@ class Race:
             if results.complete and self.journal is not None:
                 self.journal.complete()
 
-    def _line(self, intake: Intake, leads: Leads | None, purse: Purse, journal: JournalLine | None) -> Flow[Result]:
+    def _line(
+        self, intake: Intake, leads: Leads | None, shared: SharedLine | None, purse: Purse, journal: JournalLine | None
+    ) -> Flow[Result]:
         prompts: Flow[Prompt | Result] = flow(intake)
         if journal is not None:
             prompts = prompts.then(Recall(journal))
@@ -136,12 +142,14 @@ class Race:
             prompts = prompts.then(Dedupe(answers, leads, self.url, self.settings.cache.namespace))
             if self.cache.semantic:
                 prompts = prompts.then(Semantic(answers, leads, self.cache.meaning))
+            if shared is not None:
+                prompts = prompts.then(Claim(shared, leads))
         settled = (
             prompts.then(Estimate(estimator=self.settings.provider.estimator, refuse_retired=self.refuse_retired))
             .then(Admission(self.primary, purse))
             .then(Fetch(self.primary, purse))
             .then(Fallback(self._ladder(purse)))
-            .then(Settle(answers, leads, purse, self._stop, journal))
+            .then(Settle(answers, leads, purse, self._stop, journal, shared))
         )
         return settled.then(Order()) if self.settings.run.ordered else settled
 

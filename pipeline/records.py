@@ -153,6 +153,8 @@ class Prompt:
     """Set with it: the exact key that the answer goes under."""
     leads: tuple[str, ...] = ()
     """The keys in flight under which other prompts may wait for the answer."""
+    claim: str | None = None
+    """Set by ``claim``: by which other processes know who is paying for it."""
     vector: Vector | None = None
     """Set by ``semantic`` where the encoder has seen the words."""
 

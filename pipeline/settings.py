@@ -21,7 +21,19 @@ from headrace.models import AUTO, Limits, catalogue
 from headrace.secret import Secret
 from headrace.structure import structure
 from headrace.told import CALLS, RESOURCES
-from headrace.validators import all_visible, api_url, at_least, hook_url, nearest, one_of, redis_url, short_name, variable_name, visible
+from headrace.validators import (
+    all_visible,
+    api_url,
+    at_least,
+    file_place,
+    hook_url,
+    nearest,
+    one_of,
+    redis_url,
+    short_name,
+    variable_name,
+    visible,
+)
 
 if TYPE_CHECKING:
     import os
@@ -49,13 +61,21 @@ class RequestSettings:
     """``[request]``: what a prompt asks for where its line says nothing."""
 
     model: str = attrs.field(factory=lambda: catalogue().default)
+    """``headrace models`` lists them; a name that is not there is passed on as it is, with a warning."""
     size: str = "1024x1024"
+    """Width by height in pixels, or ``auto``."""
     quality: str = "low"
+    """``low``, ``medium`` or ``high``, and ``xhigh`` or ``max`` where the model has them."""
     n: int = attrs.field(default=1, validator=at_least(1, 10))
+    """Pictures a prompt."""
     output_format: str = attrs.field(default="png", validator=one_of(*FORMATS))
+    """Of the picture files."""
     output_compression: int | None = attrs.field(default=None, validator=at_least(0, 100))
+    """Quality of JPEG and WebP in per cent."""
     background: str | None = attrs.field(default=None, validator=one_of("transparent", "opaque", AUTO))
+    """Transparent needs PNG or WebP, and a model that can."""
     moderation: str | None = attrs.field(default=None, validator=one_of(AUTO, "low"))
+    """How strict the API is about what is asked for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -87,19 +107,27 @@ class PoolSettings:
     """``[[pool]]``: whoever owns a limit, an organisation or a project. What is named is never exceeded, what is not is learnt."""
 
     name: str = attrs.field(validator=short_name)
+    """Shown in logs and reports."""
     models: tuple[str, ...] = attrs.field(default=(), validator=_patterns)
     """Patterns of the models that it is for: an organisation has a limit for each family of models. Absent: all."""
     tier: int | str | None = None
+    """The vendor's table of limits, ``1`` to ``5``; limits that are named here win over it."""
     images_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
+    """Pictures, not calls: a prompt with ``n = 4`` takes four."""
     tokens_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
+    """Input and output together."""
     requests_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
+    """Calls, however many pictures each asks for; what Azure limits."""
     max_concurrency: int | None = attrs.field(default=None, validator=at_least(1))
+    """Calls at once."""
     exceed: bool = False
     """Whether the limits are where learning starts, and not what is never exceeded."""
     project: str | None = attrs.field(default=None, validator=short_name)
     """The API is asked for the limits of this project, with the administrator's key that one of the next two names."""
     admin_env: str | None = attrs.field(default=None, validator=variable_name)
+    """The variable that holds the administrator's key."""
     admin_file: str | None = None
+    """The file that holds it, of mode 0600."""
 
     def __attrs_post_init__(self) -> None:
         keys = (self.admin_env is not None) + (self.admin_file is not None)
@@ -144,11 +172,15 @@ class KeySettings:
     """``[[key]]``: where a key is found, and under which name it is shown."""
 
     name: str = attrs.field(validator=short_name)
+    """What outputs and logs show in place of the key."""
     pool: str | None = attrs.field(default=None, validator=short_name)
     """Absent: a pool of its own, without limits."""
     env: str | None = attrs.field(default=None, validator=variable_name)
+    """The variable that holds the key."""
     file: str | None = None
+    """The file that holds it, of mode 0600."""
     weight: float = attrs.field(default=1.0, validator=at_least(0.001, 1000))
+    """How much of the pool's calls it gets beside the pool's other keys."""
 
     def __attrs_post_init__(self) -> None:
         if (self.env is None) == (self.file is None):
@@ -193,15 +225,21 @@ class AlternativeSettings:
     """``[fallback.alternative]``: another API, with its own limits and keys."""
 
     base_url: str = attrs.field(validator=api_url)
+    """Of the other API."""
     model: str
+    """What it is asked for."""
     kind: str | None = attrs.field(default=None, validator=one_of(*KINDS))
-    """This and the next two as in ``[provider]``."""
+    """As in ``[provider]``."""
     api_version: str = attrs.field(default=AZURE_VERSION, validator=visible)
+    """As in ``[provider]``."""
     deployments: Mapping[str, str] = attrs.field(factory=dict, validator=all_visible)
+    """As in ``[provider]``."""
     size: str | None = None
     """Absent: the prompt's, or the nearest that the model can make."""
     quality: str | None = None
+    """Absent: the prompt's, or the nearest that the model has."""
     timeout_s: float = attrs.field(default=300.0, validator=at_least(0.001, 86_400))
+    """For one whole call, in seconds."""
     pool: tuple[PoolSettings, ...] = ()
     key: tuple[KeySettings, ...] = ()
 
@@ -220,6 +258,7 @@ class FallbackSettings:
     """``[fallback]``: what is tried, in this order, when a prompt's own request got no picture."""
 
     ladder: tuple[str, ...] = attrs.field(default=RUNGS, validator=_known_rungs)
+    """A lower quality, a similar picture from the cache that is labelled as such, another API."""
     alternative: AlternativeSettings | None = None
 
 
@@ -230,6 +269,7 @@ class CacheSettings:
     policy: str = attrs.field(default="verified", validator=one_of(*POLICIES))
     """Two prompts ask for the same picture never, to the letter, in their content words, where the verifier is sure, or by cosine."""
     dir: str = "~/.cache/headrace"
+    """Its folder; what was learnt of limits is kept there too, whatever the policy."""
     false_hit_budget: float = attrs.field(default=0.005, validator=at_least(0.001, 0.01))
     """Share of prompts that want another picture and yet may get a cached one, on the pairs that the verifier was measured with."""
     cosine_threshold: float = attrs.field(default=0.92, validator=at_least(0, 1))
@@ -241,11 +281,23 @@ class CacheSettings:
     verifier: str | None = None
     """File of a verifier that was made for another encoder (``benchmarks/train_verifier.py``)."""
     ttl_days: float = attrs.field(default=30.0, validator=at_least(0))
+    """How long a picture is good for."""
     max_bytes: int = attrs.field(default=10_000_000_000, validator=at_least(0))
     """Of pictures; what was used least recently goes first."""
     max_entries: int = attrs.field(default=1_000_000, validator=at_least(0))
+    """What was used least recently goes first."""
     namespace: str = "default"
     """Entries of different namespaces never meet."""
+    shared: str | None = attrs.field(default=None, validator=file_place)
+    """A folder or a URL of fsspec where the processes that share ``[quota] store`` put their pictures: none pays for what another has."""
+    job: str | None = attrs.field(default=None, validator=short_name)
+    """With it, a prompt with an id that the cache does not answer (``refresh``, ``bypass``) is paid for once in all runs of that name."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.shared is not None and self.policy == "off":
+            raise ValueError("shared needs a policy other than 'off'")
+        if self.shared is None and self.job is not None:
+            raise ValueError("job goes with shared")
 
 
 @attrs.frozen(kw_only=True)
@@ -253,10 +305,13 @@ class RunSettings:
     """``[run]``: how a run goes."""
 
     out_dir: str = "headrace-out"
+    """Pictures go into its folder ``images``, the journal beside it."""
     max_in_flight: int | None = attrs.field(default=None, validator=at_least(1, 100_000))
     """Prompts between being read and being emitted; absent: what the limits can keep busy."""
     ordered: bool = False
+    """Whether results come in the order of the prompts; one that is slow holds up those behind it."""
     max_cost_usd: float | None = attrs.field(default=None, validator=at_least(0))
+    """The run stops before the job has cost more, earlier runs included."""
     max_wait_s: float = attrs.field(default=3600.0, validator=at_least(1))
     """A prompt that no pool can start within so many seconds fails with the reason; a queue that moves on is no such wait."""
     journal: bool = False
@@ -350,6 +405,8 @@ class Settings:
 
     def __attrs_post_init__(self) -> None:
         _check_owners(self.pool, self.key)
+        if self.cache.shared is not None and self.quota.store is None:
+            raise ValueError("cache.shared needs a Redis: name it as store in [quota]")
         if self.fallback.alternative is not None:
             _check_apart(self, self.fallback.alternative)
 

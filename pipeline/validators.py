@@ -120,6 +120,24 @@ def redis_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         raise ValueError(f"{field.name} has to be a URL such as redis://127.0.0.1:6379/0, or rediss:// for TLS")
 
 
+def holds_credentials(url: str) -> bool:
+    """Whether a user, a password or a query, which may hold a signature, is in a URL; one may be chained to another: ``simplecache::s3://bucket``.
+
+    A password may have slashes.
+    """
+    return re.search(r"://([^/]*|[^@]*:[^@]*)@|://.*\?", url) is not None
+
+
+def file_place(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: a folder or a URL where files can be put; it is not repeated, for it may hold a password."""
+    if value is None:
+        return
+    if not value.strip() or not value.isprintable():
+        raise ValueError(f"{field.name} has to be a folder, or a URL such as s3://bucket/prefix")
+    if holds_credentials(value):
+        raise ValueError(f"{field.name} must not hold a user or a password, nor a query; give them by the environment")
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headrace.cache.in_flight import Leads
     from headrace.journal.line import JournalLine
     from headrace.records import Problem
+    from headrace.shared_cache.cache import SharedLine
 
 _ENDS_THE_RUN = frozenset({Kind.NO_POOL, Kind.OVER_BUDGET})
 
@@ -32,6 +33,7 @@ class Settle:
         purse: what was set aside and spent.
         stop: called with the problem when it is one that the whole run shares.
         journal: this line's part in the journal; None where none is kept.
+        shared_cache: its part in the cache that processes share; None where they share none.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class Settle:
         purse: Purse,
         stop: Callable[[Problem], None],
         journal: JournalLine | None = None,
+        shared_cache: SharedLine | None = None,
     ) -> None:
         self._answers = answers
         self._leads = leads
         self._purse = purse
         self._stop = stop
         self._journal = journal
+        self._shared_cache = shared_cache
         self.nursery: trio.Nursery | None = None
 
     async def run(self, source: MemoryReceiveChannel[Answer | Failure | Result], sink: MemorySendChannel[Result]) -> None:
@@ -75,6 +79,9 @@ class Settle:
         if not isinstance(record, Result) and self._leads is not None:
             for key in record.prompt.leads:
                 self._leads.land(key, shared(record) if isinstance(record, Answer) else record)
+        if not isinstance(record, Result) and self._shared_cache is not None:
+            # Before its line is out: whoever reads that, and is killed then, must not have it paid for again.
+            await (self._shared_cache.answered(record) if isinstance(record, Answer) else self._shared_cache.failed(record.prompt))
         await sink.send(result)
 
     async def _answered(self, answer: Answer) -> Result:

@@ -66,6 +66,7 @@ def test_data_files_come_with_the_packages(setuptools: dict[str, Any]) -> None:
         ("headrace.cli", "template.toml"),
         ("headrace.cache", "verifier.json"),
         ("headrace.quota", "exchange.lua"),
+        ("headrace.shared_cache", "claims.lua"),
         *(("headrace.report", name) for name in ("template.html", "report.css", "report.js")),
     ):
         assert resources.files(package).joinpath(name).is_file()

@@ -9,6 +9,7 @@ import fsspec
 import pytest
 import trio
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 from trio.testing import MockClock
 
 from headrace.cli.outputs import Outputs
@@ -252,14 +253,20 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_paid_for(tmp_
     [
         ("bucket/prefix", "--pictures-to has to be a URL such as s3://bucket/prefix or file:///folder"),
         ("nope://bucket", "fsspec knows no nope://; it can be az, file, gs, s3, sftp and others"),
-        ("s3://key:secret@bucket", "--pictures-to must not hold a user or a password; give them by the environment"),
-        ("simplecache::s3://key:secret@bucket", "--pictures-to must not hold a user or a password; give them by the environment"),
+        ("s3://key:secret@bucket", "--pictures-to must not hold a user or a password, nor a query; give them by the environment"),
+        ("s3://key:sec/ret@bucket", "--pictures-to must not hold a user or a password, nor a query; give them by the environment"),
+        ("az://box/prefix?sig=secret", "--pictures-to must not hold a user or a password, nor a query; give them by the environment"),
+        (
+            "simplecache::s3://key:secret@bucket",
+            "--pictures-to must not hold a user or a password, nor a query; give them by the environment",
+        ),
         ("sulky://bucket", "sulky://bucket cannot be opened: it wants an account"),
         ("s3://bucket", "s3:// needs another package: Install s3fs to access S3"),
     ],
 )
 def test_a_url_that_is_none_is_refused_in_one_line(url: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(_registry, "s3", raising=False)  # where another test has opened one
     fsspec.register_implementation("sulky", Sulky, clobber=True)
     with pytest.raises(UsageError) as raised:
         mirror_of(url, tmp_path)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from headrace.cache.store import Store
     from headrace.offload import Offload
-    from headrace.records import Answer, Picture, Prompt
+    from headrace.records import Answer, Picture, Prompt, Vector
 
 REMEMBERED = 10_000
 """Answers that are found without asking the store: streams with many repeats are common."""
@@ -90,13 +90,25 @@ class Answers:
             cost_usd=answer.cost_usd,
             created=time.time(),
         )
-        entry = await self._offload(self._store.put, entry, self._root, prompt.vector)
+        await self.adopt(entry, prompt.vector)
+
+    async def adopt(self, entry: Entry, vector: Vector | None = None) -> None:
+        """Keep an answer that has its keys already, with what its words mean to the encoder; its picture files are below the root."""
+        entry = await self._offload(self._store.put, entry, self._root, vector)
         self._look_up_anew()
         self._remember(entry.key, entry)
         self._remember(entry.canonical, entry)
         self._changed()
         if self._store.crowded(*self._limits):
             self._many.set()
+
+    async def placed(self, pictures: tuple[Picture, ...]) -> bool:
+        """Whether picture files are below the root, now at least: those that the cache has are put there."""
+        files = self._store.pictures
+        if files.known(pictures, self._root):
+            return True
+        small = sum(picture.bytes for picture in pictures) <= _SMALL
+        return await self._disk.write(files.fetch, pictures, self._root, here=small)
 
     async def run(self) -> None:
         """Evict what is too old or too much, at first and whenever a good deal has changed; until cancelled."""
@@ -124,7 +136,7 @@ class Answers:
             entry = self._remembered(key) or look_up(key)
             if entry is None:
                 return None
-            if await self._placed(entry.pictures):
+            if await self.placed(entry.pictures):
                 self._remember(key, entry)
                 self._hits[entry.number] += 1
                 self._changed()
@@ -147,13 +159,6 @@ class Answers:
         if (version := self._store.version()) != self._version:
             self._recent.clear()
             self._version = version
-
-    async def _placed(self, pictures: tuple[Picture, ...]) -> bool:
-        files = self._store.pictures
-        if files.known(pictures, self._root):
-            return True
-        small = sum(picture.bytes for picture in pictures) <= _SMALL
-        return await self._disk.write(files.fetch, pictures, self._root, here=small)
 
     def _remember(self, key: str, entry: Entry) -> None:
         self._recent[key] = entry

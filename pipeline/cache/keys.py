@@ -49,5 +49,10 @@ def canonical_key(scope: str, prompt: str) -> str:
     return _hash("canonical", scope, canonical(prompt))
 
 
+def job_key(job: str, name: str, key: str) -> str:
+    """SHA-256 over a job, the id of a prompt and its exact key, as 64 hex digits."""
+    return _hash("job", job, name, key)
+
+
 def _hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

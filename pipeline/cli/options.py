@@ -53,8 +53,10 @@ def settings_of(
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         run = settings.run
         run = attrs.evolve(run, journal=True, simulate=simulate or run.simulate, ordered=ordered or run.ordered, **given)
-        policy = settings.cache.policy if cache is None else cache
-        return attrs.evolve(settings, run=run, cache=attrs.evolve(settings.cache, policy=policy))
+        policy: dict[str, Any] = {} if cache is None else {"policy": cache}
+        if cache == "off":
+            policy |= {"shared": None, "job": None}
+        return attrs.evolve(settings, run=run, cache=attrs.evolve(settings.cache, **policy))
     except ValueError as error:
         # A field's complaint begins with its name; here it came with an option.
         name, _, rest = str(error).partition(" ")

@@ -9,6 +9,7 @@ import trio
 
 from headrace.errors import UsageError
 from headrace.journal.outputs import output_file
+from headrace.mirror import AT_ONCE, Mirror
 from headrace.offload import Threads
 from headrace.output import LineWriter
 from headrace.shards import ShardWriter
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from headrace.disk import Disk
     from headrace.errors import OutputError
     from headrace.journal.outputs import OutputFile
-    from headrace.mirror import Mirror
     from headrace.parquet_output import ParquetWriter
     from headrace.race import Race
     from headrace.records import Result
@@ -54,10 +54,6 @@ class Outputs:
             UsageError: there is no fsspec, or nothing that can write there.
             OutputError: nothing can be written there.
         """
-        try:
-            from headrace.mirror import AT_ONCE, Mirror  # noqa: PLC0415 - an extra
-        except ImportError:
-            raise UsageError("--pictures-to goes by fsspec; pip install 'headrace[fsspec]'") from None
         offload = Threads(AT_ONCE, abandon=True)
         # Some stores are called as soon as they are opened.
         self._mirror = await offload(Mirror, url, self._root, offload, self._failed)
@@ -67,7 +63,8 @@ class Outputs:
         """Have pictures packed into shards.
 
         Raises:
-            UsageError: the pattern cannot be used.
+            UsageError: the pattern cannot be used, or another process writes there.
+            OutputError: nothing can be written there.
         """
         self._shards = ShardWriter(Path(pattern), self._root, self._failed)
 
@@ -80,7 +77,7 @@ class Outputs:
             source: changes whenever lines of an earlier run may not be those of this one.
 
         Raises:
-            UsageError: there is no pyarrow.
+            UsageError: there is no pyarrow, or another process writes the file.
             OutputError: the file cannot be written, or the shards of an earlier run cannot be removed.
         """
         path = None if output == "-" else Path(output)

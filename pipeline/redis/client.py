@@ -101,19 +101,34 @@ async def open_redis(url: Secret, password: Secret | None = None) -> AsyncIterat
         connect_timeout=CALL_S,
         retry_policy=NoRetryPolicy(),
     )
-    entered = False
+    entered, over = False, trio.Event()
     try:
-        async with client:
-            redis = Redis(client, failures)
-            with trio.fail_after(OPEN_S):
-                await redis.ping()
-            entered = True
-            yield redis
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_kept, client, over)
+            try:
+                redis = Redis(client, failures)
+                with trio.fail_after(OPEN_S):
+                    await redis.ping()
+                entered = True
+                yield redis
+            finally:
+                over.set()
     except (*failures, ExceptionGroup, LostError) as error:
         if entered:
             raise
         cause = lone(error)
         raise unusable(url, str(cause) if isinstance(cause, LostError) else type(cause).__name__) from None
+
+
+async def _kept(client: Any, over: trio.Event, task_status: trio.TaskStatus[None]) -> None:
+    # Its connections live in tasks of their own: whoever is cancelled has something to tell yet.
+    with trio.CancelScope() as scope:
+        async with client:
+            task_status.started()
+            await trio.lowlevel.checkpoint()  # whoever was cancelled before will not say that it is over
+            scope.shield = True
+            await over.wait()
+            scope.deadline = trio.current_time() + CALL_S
 
 
 def unusable(url: Secret, why: str) -> UsageError:

@@ -41,6 +41,8 @@ class Link:
         """Whether it has been lost for so long that nothing starts any more."""
         self.ending = False
         """Whether the run is over: a store that is lost now is no news."""
+        self.back_at = float("-inf")
+        """When it was last got back."""
         self._turned = trio.Event()
 
     async def run(self, script: str, keys: Sequence[str], *args: str) -> Any:
@@ -72,12 +74,12 @@ class Link:
 
     async def keep(self) -> None:
         """Try to get it back, whenever it is lost; runs until cancelled."""
-        back_at, try_s = float("-inf"), TRY_S
+        try_s = TRY_S
         while True:
             while self.up:
                 await self._turned.wait()
             lost_at = trio.current_time()
-            try_s = TRY_S if lost_at - back_at > STEADY_S else min(2 * try_s, LONGEST_TRY_S)
+            try_s = TRY_S if lost_at - self.back_at > STEADY_S else min(2 * try_s, LONGEST_TRY_S)
             while not self.up:
                 await trio.sleep(try_s)
                 try:
@@ -88,8 +90,8 @@ class Link:
                         log.warning("quota_paused", next="it goes on as soon as the store of [quota] can be had again")
                         self._turn()
                     continue
-                self.up, self.paused, back_at = True, False, trio.current_time()
-                log.warning("quota_store_back", lost_s=round(back_at - lost_at, 1))
+                self.up, self.paused, self.back_at = True, False, trio.current_time()
+                log.warning("quota_store_back", lost_s=round(self.back_at - lost_at, 1))
                 self._turn()
 
     def _turn(self) -> None:

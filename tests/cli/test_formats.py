@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import tarfile
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,14 @@ def test_from_parquet_to_parquet(headrace: Headrace, tmp_path: Path, world: Worl
     assert headrace(*arguments).returncode == 0
     assert pq.read_table(tmp_path / "out.parquet").equals(table)
     assert [world.bill[prompt] for prompt in prompts] == [1] * COUNT
+
+
+def test_all_of_pyarrow_takes_its_memory_from_the_system(environ: dict[str, str]) -> None:
+    looked = "import sys; from headrace.cli.main import main; sys.exit = print; main(); import pyarrow; "
+    looked += "print(pyarrow.default_memory_pool().backend_name)"
+    command = [sys.executable, "-c", looked, "--version"]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)  # noqa: S603 - our own command
+    assert ended.stdout.split()[-1] == "system"
 
 
 @pytest.mark.parametrize("point", ["picture_written", "finished"])
@@ -197,9 +206,8 @@ def test_pictures_are_copied_to_a_url_before_their_lines_are_written(
 
 def test_without_fsspec_one_line_says_what_to_install(headrace: Headrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").write_text("a fox\n")
-    monkeypatch.delitem(sys.modules, "headrace.mirror", raising=False)
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    ended = headrace("run", "in", "--pictures-to", "file:///nowhere")
+    ended = headrace("run", "in", "--pictures-to", "s3://nowhere")
     assert (ended.returncode, ended.stderr) == (2, "headrace: --pictures-to goes by fsspec; pip install 'headrace[fsspec]'\n")
 
 
