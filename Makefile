@@ -8,7 +8,7 @@ PLOTS := docs/performance
 # A benchmark ends with 1 where it missed a goal, which its table says and which is no reason to stop.
 KEPT = --json $(FIGURES)/$@.json --plots $(PLOTS) || test $$? -eq 1
 
-.PHONY: demo dev test check bench reliability performance headline limits unknown scale peers estimate vendor clean
+.PHONY: demo dev test check docs bench reliability performance headline limits unknown scale peers estimate vendor clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -34,12 +34,17 @@ dev: $(VENV)/developing  ## everything needed to work on it
 test: $(VENV)/developing  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: $(VENV)/developing  ## style, types, layers
+check: $(VENV)/developing  ## style, types, layers, the documentation site
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/flake8 --select ASYNC102,ASYNC120 pipeline stages tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zensical build --strict
+
+docs: $(VENV)/developing  ## the documentation site, in build/site: a warning is a failure
+	$(BIN)/python benchmarks/settings_page.py
+	$(BIN)/zensical build --strict
 
 bench: $(VENV)/developing  ## the figures of the README
 	$(BIN)/python benchmarks/main_job.py
@@ -82,4 +87,4 @@ vendor: $(VENV)/developing  ## the simulator against the vendor's SDK and OpenAP
 	$(BIN)/python benchmarks/check_simulator.py $(SPEC)
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-litellm build *.egg-info $(DEMO)
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-litellm .cache build *.egg-info $(DEMO)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import doctest
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -16,11 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from headrace import aio, arrow, embed
+from headrace.admission.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from headrace.simulator import World
+    from tests.conftest import RedisServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROMPTS = ["a lighthouse at dawn", "two foxes in the snow", "a red cube"]
@@ -117,3 +121,75 @@ def test_a_parquet_file_becomes_one_of_results(job: Path) -> None:
         f'{{"prompt": "{prompt}", "price": {price}}}' for prompt, price in zip(PROMPTS, ("1.5", "null", "3.0"), strict=True)
     )
     assert all((job / "headrace-out" / images[0]["path"]).is_file() for images in found["images"].to_pylist())
+
+
+def test_a_data_frame_gets_a_column_of_pictures(job: Path) -> None:
+    (job / "headrace.toml").write_text('[run]\nsimulate = true\n[cache]\npolicy = "exact"\n')
+    rows = "sku,caption\n" + "".join(f"{n},{prompt}\n" for n, prompt in enumerate([*PROMPTS, '" "']))
+    *drawn, bad = csv.DictReader(run(job, "frames.py", given=rows).splitlines())
+    assert [(row["sku"], row["caption"], row["problem"]) for row in drawn] == [(str(n), prompt, "") for n, prompt in enumerate(PROMPTS)]
+    assert all((job / "headrace-out" / row["picture"]).is_file() for row in drawn)
+    assert (bad["picture"], bad["problem"]) == ("", "item 3: the prompt is empty")
+
+
+def test_a_task_that_is_tried_again_pays_for_what_was_left_alone(
+    job: Path, api: tuple[str, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOB_KEY", "sk-canary-any")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    delay = RetryPolicy.delay
+    monkeypatch.setattr(RetryPolicy, "delay", lambda *args: None if delay(*args) is None else 0.0)
+    spec = importlib.util.spec_from_file_location("task", EXAMPLES / "task.py")
+    assert spec is not None
+    assert spec.loader is not None
+    task = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(task)
+    tables = {
+        "provider": {"base_url": api[0]},
+        "pool": [{"name": "unlimited"}],
+        "key": [{"name": "a", "pool": "unlimited", "env": "JOB_KEY"}],
+        "cache": {"policy": "off"},
+        "fallback": {"ladder": []},
+    }
+    good, passing = [f"a task's {prompt}" for prompt in PROMPTS], "a task's cup [[fault:bad_gateway*4]]"
+    (job / "in.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in [*good, passing]))
+    with pytest.raises(RuntimeError, match=r"1 prompts of .* failed for what may pass"):
+        task.draw(str(job / "in.jsonl"), str(job / "out.jsonl"), tables)
+    assert not (job / "out.jsonl").exists()
+    for _ in range(2):
+        assert task.draw(str(job / "in.jsonl"), str(job / "out.jsonl"), tables) == {"ok": 4}
+    assert [api[1].bill[prompt] for prompt in [*good, passing]] == [1, 1, 1, 1]
+
+
+def test_processes_that_deal_out_the_prompts_answer_each_once(job: Path, api: tuple[str, World], redis: RedisServer) -> None:
+    (job / "headrace.toml").write_text(
+        f"""
+        [provider]
+        base_url = "{api[0]}"
+        [[pool]]
+        name = "studio"
+        images_per_minute = 6000
+        [[key]]
+        name = "studio-a"
+        pool = "studio"
+        env = "JOB_KEY"
+        [quota]
+        store = "{redis.url.reveal()}"
+        namespace = "split"
+        [cache]
+        policy = "off"
+        """
+    )
+    prompts = [{"id": f"p{n}", "prompt": f"a split fox, no. {n}"} for n in range(9)]
+    (job / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    environ = os.environ | {
+        "HOME": str(job),
+        "JOB_KEY": "sk-canary-any",
+        "NO_PROXY": "127.0.0.1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    command = ["sh", str(EXAMPLES / "split.sh"), "prompts.jsonl", "results.jsonl", "2"]
+    subprocess.run(command, cwd=job, env=environ, capture_output=True, timeout=60, check=True)  # noqa: S603 - our own command
+    found = [json.loads(line) for line in (job / "results.jsonl").read_text().splitlines()]
+    assert sorted((line["id"], line["status"]) for line in found) == [(prompt["id"], "ok") for prompt in prompts]
+    assert [api[1].bill[prompt["prompt"]] for prompt in prompts] == [1] * 9
