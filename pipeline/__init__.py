@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace import aio
     from headrace import arrow as arrow
+    from headrace import ray as ray
     from headrace.cache.encoder import Encoder
     from headrace.embed import generate, open  # noqa: A004 - the contract's name
     from headrace.errors import HeadraceError, OutputError, StoppedError, UsageError
@@ -63,8 +64,8 @@ __all__ = [
     "open",
 ]
 
-_MODULES = ("aio", "arrow")
-"""Public modules; ``arrow`` is not in ``__all__``, because it needs the extra of its name."""
+_MODULES = ("aio", "arrow", "ray")
+"""Public modules; the last two are not in ``__all__``, because they need the extras of their names."""
 _HOMES = {
     "embed": ("generate", "open"),
     "errors": ("HeadraceError", "OutputError", "StoppedError", "UsageError"),

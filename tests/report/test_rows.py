@@ -35,6 +35,14 @@ def test_a_file_that_is_no_journal_is_one_line(tmp_path: Path) -> None:
         pass
 
 
+def test_a_journal_of_schema_2_has_all_that_a_report_tells(folder_of: Callable[..., Path]) -> None:
+    folder = folder_of(one_prompt)
+    spoil(folder, "alter table attempt drop column strategy")
+    spoil(folder, "pragma user_version = 2")
+    with journal_rows(folder) as rows:
+        assert [attempt.outcome for attempt in rows.attempts()] == ["paid"]
+
+
 def test_a_journal_of_an_older_headrace_says_what_to_do(folder_of: Callable[..., Path]) -> None:
     folder = folder_of(one_prompt)
     spoil(folder, "pragma user_version = 1")

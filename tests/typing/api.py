@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, assert_type
 
 import numpy as np
 import trio
+from ray.data import Dataset
 
 import headrace
 from headrace.budget import Budget
@@ -49,6 +50,12 @@ def plain_python() -> None:
     headrace.generate([17])  # type: ignore[list-item]  # a number is no prompt
     headrace.generate(["a cat"], "headrace.toml")  # type: ignore[arg-type]  # settings are loaded first
     result.status = headrace.Status.OK  # type: ignore[misc]  # records are frozen
+
+
+def with_ray(rows: Dataset) -> None:
+    drawn = headrace.ray.generate(rows, headrace.Settings(), concurrency=2, prompt_column="caption", id_column="sku", num_cpus=1)
+    assert_type(drawn, Dataset)
+    headrace.ray.generate(["a cat"])  # type: ignore[arg-type]  # prompts lie in a dataset here
 
 
 async def with_asyncio(rows: AsyncIterator[str]) -> None:
