@@ -29,7 +29,6 @@ from headrace.provider.memory import ByteBudget
 from headrace.quota.quota import open_quota
 from headrace.race import Race
 from headrace.redis.link import open_link
-from headrace.shared_cache.opening import open_shared_cache
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -86,8 +85,12 @@ async def open_race(
         link = await stack.enter_async_context(open_link(settings, environ))
         quota = await stack.enter_async_context(open_quota(settings.quota, link))
         jitter = random or Random()  # noqa: S311 - no secret
-        own = None if cache is None else cache.answers
-        shared = await stack.enter_async_context(open_shared_cache(settings, link, own, endpoint.url, root, offload, disk, jitter))
+        shared = None
+        if cache is not None and link is not None and settings.cache.shared is not None:
+            from headrace.shared_cache.opening import open_shared_cache  # noqa: PLC0415 - who shares nothing does not wait for it
+
+            opening = open_shared_cache(settings, link, cache.answers, endpoint.url, root, offload, disk, jitter)
+            shared = await stack.enter_async_context(opening)
         watchers = Watchers()
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)
@@ -110,9 +113,7 @@ async def open_race(
         if journal is not None:
             services.start_soon(journal.writer.run)
         if cache is not None:
-            services.start_soon(cache.answers.run)
-            if cache.meaning is not None:
-                services.start_soon(cache.meaning.run)
+            services.start_soon(cache.run)
         services.start_soon(learnt.run)
         race = Race(
             settings=settings,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,8 @@ class ParquetWriter:
                 self.error = OutputError(f"{self._part.path} was removed while it was written; every result is in the journal")
         except OSError as error:
             self._give_up(error)
-            self._part.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._part.path.unlink()
         except OutputError as error:
             self.error = error
         finally:

@@ -130,7 +130,8 @@ class ShardWriter:
         except (OSError, OutputError) as error:
             self._give_up(error)
         if self._shard is not None:
-            shard.part.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                shard.part.path.unlink()
             os.close(shard.handle)
 
     def _sample(self, result: Result) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from headrace.quota.exchange import SCRIPT
 from headrace.secret import Secret
 from headrace.simulator import World, make_app, serve
 
@@ -119,6 +120,15 @@ def _one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def redis(_one: RedisServer) -> RedisServer:
     """One for the session: each test takes keys of its own."""
     return _one
+
+
+@pytest.fixture
+def opened_books(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """New books of a limit let in at once, which is a second for each test that is not about limits; what is changed in the script."""
+    pause, none = "now < opened + OPENING", "now < opened"
+    assert pause in SCRIPT
+    monkeypatch.setattr("headrace.quota.turnstile.SCRIPT", SCRIPT.replace(pause, none))
+    return pause, none
 
 
 @pytest.fixture

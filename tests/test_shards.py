@@ -164,6 +164,24 @@ def test_a_write_that_fails_is_told_once_and_whole_shards_stay(root: Path, monke
     assert samples(root) == {"p-000.tar": ["000000000.json", "000000000.png"]}
 
 
+def test_a_folder_that_is_gone_is_told_of(root: Path) -> None:
+    folder = root.parent / "set"
+    failures: list[None] = []
+
+    async def main() -> ShardWriter:
+        writer = ShardWriter(folder / "p-%03d.tar", root, lambda: failures.append(None))
+        writer.start(Disk(inline))
+        await writer.write([result(root, 0)])
+        folder.rename(root.parent / "elsewhere")
+        folder.write_text("a file")
+        writer.close()
+        return writer
+
+    error = trio.run(main).error
+    assert str(error).startswith(f"{folder}/p-%03d.tar cannot be written: {folder}/p-000.tar cannot be written: Not a directory")
+    assert len(failures) == 1
+
+
 @pytest.mark.parametrize(
     ("pattern", "says"),
     [

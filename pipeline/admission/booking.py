@@ -39,5 +39,5 @@ class Booking:
     def started(self, now: float) -> Booking:
         """The same for a call that goes out only now: what its refusal says is of now."""
         for charge in self.charges.values():
-            charge.at = now
+            charge.waited_until = now
         return attrs.evolve(self, at=now)

@@ -44,6 +44,13 @@ class Charge:
     """What the minute before had been charged, with this."""
     on_credit: bool = False
     """Whether it was ahead of the pace, because the server had said that it would take it."""
+    waited_until: float | None = None
+    """When it went out, where it had to wait elsewhere yet."""
+
+    @property
+    def left_at(self) -> float:
+        """When it went out."""
+        return self.at if self.waited_until is None else self.waited_until
 
 
 @attrs.frozen

@@ -50,7 +50,11 @@ class Calls:
     @property
     def bound(self) -> int | None:
         """As many may be out in all processes together; None where nobody knows of such a limit."""
-        return None if math.isinf(self.most) else math.floor(self.most)
+        most = self.most
+        if self._start is not None:
+            # Whoever has none out may begin: what others have been let have says nothing against it.
+            most = max(most, self.others + 1)
+        return None if math.isinf(most) else math.floor(most)
 
     @property
     def learnt(self) -> int | None:

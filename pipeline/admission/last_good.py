@@ -85,7 +85,7 @@ class LastGood:
         """From now on as somebody else has found it: calls that were sent before say nothing about it."""
         self.level = min(self.most, max(self._least, standing.level))
         self._good, self._held = min(standing.good, self.level), standing.held
-        self._step, self._needed, self._searching = standing.step, standing.needed, standing.searching
+        self._step, self._needed, self._searching = min(LAST_STEP, standing.step), standing.needed, standing.searching
         self._changed_at, self._calls = now, 0
         self._raised_at = now if self.trying else float("inf")
 

@@ -135,7 +135,7 @@ class Meter:
         trying = self.pace.trying
         # Of a small limit a minute tells little: it is cut by little.
         sure = trying or self._overshot or self.pace.level > SMALL_LIMIT
-        cut = self.pace.refused(charge.at, now, (through or 0.0) if sure else self.pace.level)
+        cut = self.pace.refused(charge.left_at, now, (through or 0.0) if sure else self.pace.level)
         if cut:
             if trying and not self.firm:
                 # What got through so far was stored up; from now on it tells what there is.
@@ -154,7 +154,7 @@ class Meter:
             self.bucket.credit.told(remaining=level.remaining, reset_s=level.reset_s, used=charge.used, since=since, now=now)
         empty = level.remaining <= EMPTY * level.limit and refills(level.limit, level.remaining, level.reset_s)
         empty = empty and self.pace.level > FORESEEN * level.limit
-        if empty and charge.used + self.others < FOREIGN * (level.limit - level.remaining) and self.pace.refused(charge.at, now):
+        if empty and charge.used + self.others < FOREIGN * (level.limit - level.remaining) and self.pace.refused(charge.left_at, now):
             # Others have used what we have not: a refusal foreseen.
             self._follow(now)
             return True
@@ -210,6 +210,8 @@ class Meter:
         limit = lesson.limit or 0.0
         if self.firm and self.named is not None:
             limit = min(limit, self.named)
+        if self.largest is not None and not self.firm:
+            self.largest = max(self.largest, limit)
         fell = limit == self.limit and lesson.standing.level < self.pace.level
         if limit != self.limit:
             self._set(limit, lesson.source, now)

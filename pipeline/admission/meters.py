@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headrace.admission.books import Known
 from headrace.admission.bucket import Charge
-from headrace.admission.meter import Meter
+from headrace.admission.meter import LEAST, Meter
 from headrace.told import CALLS, IMAGES, RESOURCES, TOKENS
 
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ class Meters:
         """Another process has learnt that; returns whether it is of a limit that this one has as well."""
         known = self.by_name.get(lesson.resource)
         if lesson.resource not in RESOURCES or lesson.named != (None if known is None else known.named):
+            return False
+        if lesson.limit is None or lesson.limit < LEAST:
             return False
         self.meter(lesson.resource).take_up(lesson, now)
         return True

@@ -304,13 +304,17 @@ class Pool:
         if (lesson := self.calls.lesson) is not None:
             yield lesson
 
-    def take_up(self, lesson: Lesson, now: float) -> None:
-        """Another process has learnt that; it is left where it is of limits that the settings here name otherwise."""
+    def take_up(self, lesson: Lesson, now: float) -> bool:
+        """Another process has learnt that; returns whether it is of limits that the settings here name as well, or else it is left."""
         if lesson.resource != CALLS:
-            if self.meters.take_up(lesson, now):
+            taken = self.meters.take_up(lesson, now)
+            if taken:
                 self.calls.paced()
-        elif lesson.named == self.calls.named:
-            self.calls.take_up(lesson, now)
+            return taken
+        if lesson.named != self.calls.named:
+            return False
+        self.calls.take_up(lesson, now)
+        return True
 
     def memory(self, now: float) -> PoolMemory:
         """What another run can start with."""

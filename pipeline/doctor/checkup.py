@@ -14,6 +14,7 @@ from headrace.doctor.encoder import encoder
 from headrace.doctor.finding import Finding, State
 from headrace.doctor.keys import apis
 from headrace.doctor.machine import clock, python, terminal
+from headrace.doctor.place import place
 from headrace.doctor.provider import provider
 from headrace.doctor.store import store
 from headrace.doctor.watchers import watchers
@@ -60,7 +61,7 @@ async def checkup(
     if simulate:
         settings = attrs.evolve(settings, run=attrs.evolve(settings.run, simulate=True))
     outside = {"provider": partial(_outside, settings, environ, wall)}
-    inside = _in_time({"store": partial(store, settings, environ)} | _inside(settings))
+    inside = _in_time({"store": partial(store, settings, environ), "place": partial(place, settings, environ)} | _inside(settings))
     return [_loaded(config), *await _all(outside | inside | machine)]
 
 
@@ -77,13 +78,13 @@ async def _outside(settings: Settings, environ: Mapping[str, str], wall: Callabl
     found, findings = apis(settings, environ)
     told: list[tuple[list[Finding], float | None]] = [([_hung("provider")], None) for _ in found]
 
-    async def ask(place: int, api: Api) -> None:
+    async def ask(number: int, api: Api) -> None:
         with trio.move_on_after(PATIENCE_S):
-            told[place] = await provider(api, wall)
+            told[number] = await provider(api, wall)
 
     async with trio.open_nursery() as asking:
-        for place, api in enumerate(found):
-            asking.start_soon(ask, place, api)
+        for number, api in enumerate(found):
+            asking.start_soon(ask, number, api)
     findings += [finding for some, _ in told for finding in some]
     off_s = next((ahead_s for _, ahead_s in told if ahead_s is not None), None)
     return [*findings, *clock(wall(), off_s), *models(settings, found[0].url if found else "", today)]

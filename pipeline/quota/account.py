@@ -38,6 +38,8 @@ class Holding:
     start: float
     used: Mapping[str, Used]
     lease: str
+    due: float
+    """When its slot is, as far as that can be told: a little before the start where the answer was late."""
 
 
 @attrs.define
@@ -75,14 +77,14 @@ class Account:
         """Leases that the store has of this process, as far as it has been told."""
         return len(self.leases) + len(self._refused) + len(self._news.over)
 
-    def hold(self, costs: Mapping[str, int], start: float, *, lease: str, slot_us: int | None = None) -> Holding:
-        """A call that starts then: booked in the store, or, without ``slot_us``, given here."""
+    def hold(self, costs: Mapping[str, int], start: float, *, lease: str, slot_us: int | None = None, late_s: float = 0.0) -> Holding:
+        """A call that starts then, so long after its slot: booked in the store, or, without ``slot_us``, given here."""
         books = None if slot_us is None else self._books
         used = {resource: Used(start, cost, books, slot_us) for resource, cost in costs.items()}
         for resource, each in used.items():
             self._used[resource].append(each)
         self.leases[lease] = None
-        return Holding(start, used, lease)
+        return Holding(start, used, lease, start - late_s)
 
     def correct(self, holding: Holding, costs: Mapping[str, int]) -> None:
         """Make what a call took what it turned out to be."""
@@ -103,8 +105,8 @@ class Account:
         """The call is over."""
         self.abandon(holding.lease)
 
-    def failed(self, holding: Holding, now: float) -> None:
-        """The call is over without a picture: its place stays taken until the others know what that taught."""
+    def taught(self, holding: Holding, now: float) -> None:
+        """The call is over, and its refusal taught something: its place stays taken until the others know that."""
         self.leases.pop(holding.lease, None)
         self._refused.append((now + TAUGHT_S, holding.lease))
 
@@ -127,9 +129,9 @@ class Account:
         self._forget(now)
         return bool(self.leases or self._refused or self._news.over) or any(self._used.values())
 
-    def news(self, now: float) -> News:
-        """What there is to tell; :meth:`delivered` or :meth:`undelivered` has to follow."""
-        while self._refused and self._refused[0][0] <= now:
+    def news(self, now: float, *, leaves: bool = False) -> News:
+        """What there is to tell, all of it where nothing follows; :meth:`delivered` or :meth:`undelivered` has to follow."""
+        while self._refused and (leaves or self._refused[0][0] <= now):
             self._news.over.add(self._refused.popleft()[1])
         news, self._news = self._news, News()
         if now >= self._renew_at:

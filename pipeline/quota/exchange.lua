@@ -9,7 +9,7 @@
 -- last minute used}.
 
 local SLOT, OPENING, PATIENCE, WORKER, KEPT, BACK = 100000, 1000000, 1000000, 30000000, 180000, 1000000
-local LEARNT = 7 * 86400 * 1000
+local LEARNT, LATEST = 7 * 86400 * 1000, 4e15
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local told = cjson.decode(ARGV[1])
@@ -102,10 +102,16 @@ if told.leaves then redis.call('ZREM', workers, told.worker) else redis.call('ZA
 
 -- What one process has learnt is taken from whoever knew what stood there before: of several that were refused at once the first teaches,
 -- and the others go on with that. Stamps are times, so that they grow also where this was lost.
-local stamp, heard, news, taken = get(known, 'last') or 0, told.heard or 0, {}, {}
+local function stamped(value)
+    local at, document = (value or ''):match('^(%d+) ?(.*)$')
+    at = tonumber(at or nil)
+    -- What no process has written is of no time, and makes way.
+    if at and at < LATEST then return at, document end
+    return 0, ''
+end
+local stamp, heard, news, taken = stamped(redis.call('HGET', known, 'last')), told.heard or 0, {}, {}
 for field, document in pairs(told.taught or {}) do
-    local former = redis.call('HGET', known, field)
-    if not former or tonumber(former:match('^%d+')) <= heard then
+    if stamped(redis.call('HGET', known, field)) <= heard then
         stamp = math.max(now, stamp + 1)
         redis.call('HSET', known, field, whole(stamp) .. ' ' .. document, 'last', whole(stamp))
         redis.call('PEXPIRE', known, LEARNT)
@@ -115,8 +121,12 @@ end
 if stamp > heard then
     local all = redis.call('HGETALL', known)
     for place = 1, #all, 2 do
-        local at, document = all[place + 1]:match('^(%d+) (.*)$')
-        if at and tonumber(at) > heard and not taken[all[place]] then news[all[place]] = document end
+        local at, document = stamped(all[place + 1])
+        if at < now - 1000 * LEARNT then
+            redis.call('HDEL', known, all[place])
+        elseif at > heard and document ~= '' and not taken[all[place]] then
+            news[all[place]] = document
+        end
     end
 end
 
@@ -153,6 +163,12 @@ local function start(ask)
     return at, binding
 end
 
+-- Who has less than its part of the calls at once gets the next place: others give one back and ask in one breath, and would take it again.
+local function place_kept()
+    local whose = redis.call('HGET', meta, 'next')
+    return whose and whose ~= told.worker and (get(meta, 'next_until') or 0) > now
+end
+
 local function keep(ask, at, binding)
     if kept_for_another() then return end
     local cost, pace = unpack(ask.needs[binding])
@@ -164,7 +180,12 @@ local granted, at, binding = 0, now, 0
 if told.ask then
     local ask = told.ask
     at, binding = start(ask)
-    if ask.most >= 0 and redis.call('ZCARD', calls) >= ask.most then
+    local kept = place_kept()
+    if ask.most >= 0 and redis.call('ZCARD', calls) + (kept and 1 or 0) >= ask.most then
+        local part = math.max(1, math.floor(ask.most / redis.call('ZCARD', workers)))
+        if not kept and at <= now + ask.horizon and ask.out < part then
+            redis.call('HSET', meta, 'next', told.worker, 'next_until', whole(now + ask.again + PATIENCE))
+        end
         at, binding = math.max(at, now + ask.horizon + ask.again), -1
     end
     if at <= now + ask.horizon then
@@ -177,6 +198,7 @@ if told.ask then
         end
         redis.call('ZADD', calls, whole(now + told.ttl), ask.lease)
         if own(first()) then redis.call('HDEL', meta, 'first') end
+        if not kept then redis.call('HDEL', meta, 'next') end
     else
         if binding > 0 then keep(ask, at, binding) end
         at = at - ask.horizon

@@ -53,9 +53,11 @@ class Answer:
     """What others have learnt since the stamp that was told, see ``learning.py``."""
     totals: tuple[int, ...]
     """What all processes used of each resource in the last minute."""
+    late_s: float = 0.0
+    """How much longer than usual it was on its way."""
 
     @classmethod
-    def of(cls, answer: Sequence[Any]) -> Answer:
+    def of(cls, answer: Sequence[Any], late_s: float = 0.0) -> Answer:
         """From what the script returns."""
         *first, news = answer[:10]
         granted, wait_us, slot_us, opened, workers, binding, calls, pause_us, stamp = map(int, first)
@@ -69,8 +71,9 @@ class Answer:
             calls=calls,
             pause_s=pause_us / _US,
             stamp=stamp,
-            news=json.loads(news),
+            news=json.loads(bytes(news).decode("utf-8", "replace")),
             totals=tuple(map(int, answer[10:])),
+            late_s=late_s,
         )
 
 
@@ -84,10 +87,11 @@ def keys_of(prefix: str, resources: Iterable[str]) -> list[str]:
     return [f"{{{prefix}}}:{name}" for name in ("books", "calls", "workers", "known", *resources)]
 
 
-def ask(costs: Mapping[str, int], terms: Mapping[str, Terms], lease: str, most: int | None) -> dict[str, Any]:
-    """A request for a slot: what it takes of each resource, and the calls that there may be at once."""
+def ask(costs: Mapping[str, int], terms: Mapping[str, Terms], lease: str, most: int | None, out: int) -> dict[str, Any]:
+    """A request for a slot: what it takes of each resource, the calls that there may be at once, and how many of those it has out."""
     needs = [[costs[resource], *_need(each)] for resource, each in terms.items()]
-    return {"needs": needs, "lease": lease, "most": -1 if most is None else most, "horizon": us(HORIZON_S), "again": us(AGAIN_S)}
+    calls = {"lease": lease, "most": -1 if most is None else most, "out": out}
+    return {"needs": needs, **calls, "horizon": us(HORIZON_S), "again": us(AGAIN_S)}
 
 
 def encoded(told: Mapping[str, Any]) -> str:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from headrace.secret import Secret
 
 _MOST = 1e12
+_OF_KEYS = frozenset({Kind.AUTH, Kind.FORBIDDEN, Kind.BILLING})
+"""What is said of a key or of who pays for it; that an address is not found may be one machine's network, or its version of the API."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,14 +63,14 @@ class Learning:
 
     def told(self) -> dict[str, Any]:
         """What is told, for the script; :meth:`heard` follows where it answers."""
-        self._telling = dict(self._news()) if self.has_news else {}
+        self._telling = {} if self._pool.merged_into is not None else dict(self._news())
         return {"heard": self._stamp or 0, "taught": self._telling}
 
     def heard(self, answer: Answer, now: float) -> bool:
         """What the others have learnt; returns whether that changes what may start."""
         joined, self._stamp = self._stamp is not None, answer.stamp
         self._said.update(self._telling)
-        if self._pool.merged_into is not None:
+        if not answer.news or self._pool.merged_into is not None:
             return False
         ours = {field: document for field, document, _ in self._lessons()}
         changed = False
@@ -96,7 +98,7 @@ class Learning:
             if document != self._said.get(field) and not (plain and field not in self._said):
                 yield field, document
         for field, name in self._fields.items():
-            if name in self._pool.denied and field not in self._said:
+            if self._pool.denied.get(name) in _OF_KEYS and field not in self._said:
                 yield field, json.dumps({"kind": self._pool.denied[name], "by": _who()})
 
     def _lessons(self) -> Iterator[tuple[str, str, bool]]:
@@ -113,8 +115,7 @@ class Learning:
         numbers = (lesson.limit, standing.level, standing.good, standing.held, standing.step)
         if not all(number is None or 0 < number < _MOST for number in numbers):  # written so that NaN fails
             return False
-        self._pool.take_up(lesson, now)
-        return True
+        return self._pool.take_up(attrs.evolve(lesson, source=clean(lesson.source, 20)), now)
 
     def _bench(self, name: str, document: str) -> bool:
         try:
@@ -130,7 +131,7 @@ class Learning:
 
 
 def fingerprint(prefix: str, name: str, secret: Secret) -> str:
-    """Of a key: enough to tell it from another of the same name, and too little to confirm what it is."""
+    """Of a key: enough to tell it from another of the same name, and no more of it than 16 bits: one guess in 65,536 fits."""
     return hmac.digest(secret.reveal().encode(), f"{prefix}:{name}".encode(), "sha256").hex()[:4]
 
 

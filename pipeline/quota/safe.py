@@ -27,15 +27,14 @@ class Safe:
 
     Args:
         terms: of the whole limits, by resource.
-        most: calls at once that all may have; None where there is no such limit.
         workers: processes that share them.
         account: what this one has used.
         now: when it begins.
     """
 
-    def __init__(self, terms: Mapping[str, Terms], most: int | None, workers: int, account: Account, now: float) -> None:
+    def __init__(self, terms: Mapping[str, Terms], workers: int, account: Account, now: float) -> None:
         self._account = account
-        self._most = math.inf if most is None else most // workers
+        self._workers = workers
         self._buckets: dict[str, Bucket] = {}
         for resource, each in terms.items():
             bucket = self._buckets[resource] = Bucket(each.limit / workers)
@@ -45,9 +44,12 @@ class Safe:
             # It takes a while to see that the store is lost, and so long nothing started.
             bucket.drain(max([now - UNSEEN_S, *(at for at, _ in recent)]))
 
-    def wait_s(self, costs: Mapping[str, int], now: float) -> float:
-        """Seconds until a call may start; infinite where only a call that comes back, or the store, can help."""
-        if len(self._account.leases) >= self._most:
+    def wait_s(self, costs: Mapping[str, int], most: int | None, now: float) -> float:
+        """Seconds until a call may start; infinite where only a call that comes back, or the store, can help.
+
+        ``most`` calls at once all may have; None where there is no such limit.
+        """
+        if most is not None and len(self._account.leases) >= most // self._workers:
             return math.inf
         ready = [self._buckets[resource].earliest(cost, now) for resource, cost in costs.items() if resource in self._buckets]
         return max(ready, default=now) - now

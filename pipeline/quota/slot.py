@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Slot:
     """What one call holds of the shared limits."""
 
-    def __init__(self, pool: Pool, account: Account, holding: Holding, hurry: Callable[[], None]) -> None:
+    def __init__(self, pool: Pool, account: Account, holding: Holding, hurry: Callable[[], bool]) -> None:
         self._pool = pool
         self._account = account
         self._holding = holding
@@ -37,8 +37,10 @@ class Slot:
         pause_s = self._pool.closed_until - now
         if pause_s > 0 and not self._pool.failing:
             self._account.pause(pause_s)
-        self._account.failed(self._holding, now)
-        self._hurry()  # what it taught saves the others a refusal
+        if self._hurry():  # what it taught saves the others a refusal
+            self._account.taught(self._holding, now)
+        else:
+            self._account.ended(self._holding)
 
     def released(self) -> None:
         """The request never left."""

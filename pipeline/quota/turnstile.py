@@ -37,8 +37,11 @@ BEAT_S = 0.75
 """Whoever has used something tells so often what there is to tell: books that were lost open after a second."""
 IDLE_BEAT_S = 10.0
 """Whoever has not says so often that it is there; after half a minute of silence it is not."""
-LATE_S = 1.0
-"""A slot that is missed by so much (the process or the machine stood still) is nobody's any more: others have had theirs since."""
+LATE_S = 0.5
+"""A slot that is missed by so much (the process or the machine stood still) is nobody's any more: others have had theirs since. It is
+less than the 0.6 s that the pace leaves of a minute, so that calls that were late do not make the next minute too full."""
+SAME_S = 1.0
+"""A pause that ends so near to our own is our own, come back."""
 SILENT_S = 30.0
 """Books that are new need so long to count the processes: not fewer than before are reckoned with until then."""
 LEASE_S = 30.0
@@ -75,6 +78,8 @@ class Turnstile:
         self._workers, self._counted_at = 0, float("-inf")
         self._number = 0
         self._told_at = float("-inf")
+        self._trip_s = math.inf
+        """The shortest way to the store and back of late: what takes longer was late on its way."""
         self._safe: Safe | None = None
         self._hurry = trio.Event()
         """Set where others should know something at once."""
@@ -94,22 +99,25 @@ class Turnstile:
 
     async def passed(self, cost: Cost) -> Slot:
         """Wait for a slot, and for its moment."""
+        late_s = LATE_S
         while True:
             holding = await self._moment(cost)
             slot = self._held(holding)
             now = trio.current_time()
-            if now <= holding.start + LATE_S and now >= self._pool.paused_until:
+            if now <= holding.due + late_s and now >= self._pool.paused_until:
                 return slot
             slot.released()
+            late_s *= 2 if now > holding.due + late_s else 1  # who is always late has to get through all the same
             await trio.sleep_until(self._pool.paused_until)
             self.comes()
 
     def _held(self, holding: Holding) -> Slot:
         return Slot(self._pool, self._account, holding, self._hurries)
 
-    def _hurries(self) -> None:
-        if self._pool.paused_until > trio.current_time() or self._learning.has_news:
+    def _hurries(self) -> bool:
+        if news := self._pool.paused_until > trio.current_time() or self._learning.has_news:
             self._hurry.set()
+        return news
 
     async def _moment(self, cost: Cost) -> Holding:
         holding = None
@@ -159,16 +167,15 @@ class Turnstile:
 
     async def _booked(self, costs: dict[str, int], terms: dict[str, Terms], lease: str) -> Holding | None:
         """A slot of the shared books, or None after a wait."""
-        answer = None
         try:
-            answer = await self._exchange(terms, ask(costs, terms, lease, self._pool.calls.bound))
+            answer = await self._exchange(terms, ask(costs, terms, lease, self._pool.calls.bound, len(self._account.leases)))
             if answer is None:
                 self._account.abandon(lease)  # it may have been booked all the same
                 return None
             self._hear(answer, tuple(costs))
             if answer.granted:
                 start = trio.current_time() + answer.wait_s
-                return self._account.hold(costs, start, lease=lease, slot_us=answer.slot_us)
+                return self._account.hold(costs, start, lease=lease, slot_us=answer.slot_us, late_s=answer.late_s)
             await self._link.turned(answer.wait_s)
         except trio.Cancelled:
             self._account.abandon(lease)  # it may have been booked, or a place is kept for it
@@ -189,8 +196,8 @@ class Turnstile:
         workers = max(self._workers, self._worker.least)
         if self._safe is None and workers:
             rates = {resource: each for resource, each in terms.items() if each.unit_s > 0}
-            self._safe = Safe(rates, self._pool.calls.bound, workers, self._account, now)
-        wait_s = math.inf if self._safe is None or self._link.paused else self._safe.wait_s(costs, now)
+            self._safe = Safe(rates, workers, self._account, now)
+        wait_s = math.inf if self._safe is None or self._link.paused else self._safe.wait_s(costs, self._pool.calls.bound, now)
         if self._safe is None or wait_s > 0:
             await self._link.turned(min(wait_s, BEAT_S))
             return None
@@ -203,20 +210,18 @@ class Turnstile:
             if self._safe is not None:
                 self._safe = None
                 account.rejoin(now)
-            news = account.news(now)
-            told = (
-                account.told(news, terms, now)
-                | self._learning.told()
-                | {"worker": self._worker.name, "leaves": leaves or None, "ask": asked}
-            )
+            news = account.news(now, leaves=leaves)
+            ours = {"worker": self._worker.name, "leaves": leaves or None, "ask": asked}
+            told = account.told(news, terms, now) | self._learning.told() | ours
             answer = None
             try:
                 answered = await self._link.run(SCRIPT, keys_of(self._prefix, terms), encoded(told))
-                answer = None if answered is None else Answer.of(answered)
+                self._told_at = trio.current_time()
+                self._trip_s = min(self._told_at - now, 2 * self._trip_s + 0.01)
+                answer = None if answered is None else Answer.of(answered, self._told_at - now - self._trip_s)
             finally:
                 if answer is None:
                     account.undelivered(news)
-            self._told_at = trio.current_time()
             if answer is not None:
                 self._delivered(answer, now)
             return answer
@@ -228,7 +233,7 @@ class Turnstile:
         self._workers = max(1, answer.workers, self._workers if now < self._counted_at else 0)
         self._pool.calls.others = max(0, answer.calls - self._account.places - answer.granted)
         changed = self._learning.heard(answer, heard_at := trio.current_time())
-        if answer.pause_s > 0 and (until := heard_at + answer.pause_s) > self._pool.paused_until + LATE_S:  # it is not our own, come back
+        if answer.pause_s > 0 and (until := heard_at + answer.pause_s) > self._pool.paused_until + SAME_S:
             self._pool.pause(until, "another process that shares its limits was asked to wait")
             changed = True
         if changed:

@@ -24,6 +24,10 @@ class LostError(Exception):
     """The store did not answer."""
 
 
+class UnusableError(UsageError):
+    """No Redis can be used there: it may come back, as nothing else does that a user has to mend."""
+
+
 class Redis:
     """A server.
 
@@ -66,9 +70,10 @@ class Redis:
             except self._failures as error:
                 why = type(error).__name__
             except ExceptionGroup as group:
-                if not isinstance(cause := lone(group), self._failures):
+                # Reading and writing may fail each in its own way.
+                if group.split(self._failures)[1] is not None:
                     raise
-                why = type(cause).__name__
+                why = type(lone(group)).__name__
         raise LostError(why) from None
 
 
@@ -77,7 +82,8 @@ async def open_redis(url: Secret, password: Secret | None = None) -> AsyncIterat
     """Connect.
 
     Raises:
-        UsageError: the extra is not installed, or no Redis answers there.
+        UsageError: the extra is not installed.
+        UnusableError: no Redis answers there.
     """
     try:
         import anyio  # noqa: PLC0415 - coredis's
@@ -131,7 +137,7 @@ async def _kept(client: Any, over: trio.Event, task_status: trio.TaskStatus[None
             scope.deadline = trio.current_time() + CALL_S
 
 
-def unusable(url: Secret, why: str) -> UsageError:
+def unusable(url: Secret, why: str) -> UnusableError:
     """The address is named without what may be secret of it."""
     parts = urlsplit(url.reveal())
-    return UsageError(f"[quota] store: no Redis can be used at {parts.hostname}:{parts.port or 6379}: {why}")
+    return UnusableError(f"[quota] store: no Redis can be used at {parts.hostname}:{parts.port or 6379}: {why}")

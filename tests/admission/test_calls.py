@@ -187,3 +187,21 @@ def test_whatever_comes_back_at_least_one_may_go_out_and_never_more_than_named(
         assert calls.out == len(out)
         assert 1 <= calls.most <= (named or math.inf)
         assert calls.free or calls.out
+
+
+def test_what_others_have_out_counts_in_the_slow_start_but_for_the_first_call_of_one_s_own() -> None:
+    calls = Calls(None, slow_start=True)
+    assert calls.bound == FIRST
+    calls.others = 5
+    assert calls.bound == FIRST
+    calls.others = 200
+    assert calls.bound == 201
+    sent(calls, 1).back(well=True)
+    calls.others = 0
+    assert calls.bound == FIRST + 201  # as many as were out were served, and they double
+
+
+def test_what_was_found_holds_however_many_others_have_out() -> None:
+    calls = found(30)
+    calls.others = 200
+    assert calls.bound == 30

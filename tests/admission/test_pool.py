@@ -73,6 +73,17 @@ def test_usage_trues_the_tokens_up() -> None:
     assert studio.earliest(Cost(images=1, tokens=2_000), 10.0) == 10.0
 
 
+def test_a_call_that_leaves_long_after_it_was_admitted_is_booked_once_and_when_it_was_admitted() -> None:
+    studio = pool(tokens_per_minute=10_000)
+    bucket = studio.meters.by_name["tokens"].bucket
+    first, _ = studio.take(ONE, 0.0), studio.take(ONE, 30.0)
+    assert bucket.used(70.0) == 100
+    late = first.started(70.0)
+    assert [charge.left_at for charge in late.charges.values()] == [70.0]
+    studio.succeeded(late, Usage(input_tokens=1_000, output_tokens=1_000), 80.0)
+    assert bucket.used(80.0) == 100  # the minute that it was admitted in is over
+
+
 def test_an_answer_without_usage_keeps_the_estimate() -> None:
     studio = pool(tokens_per_minute=6_000)
     studio.succeeded(studio.take(Cost(images=1, tokens=5_000), 0.0), None, 10.0)

@@ -132,6 +132,18 @@ def test_what_somebody_removed_meanwhile_is_told_of_and_nothing_else_gets_the_na
     assert part.exists() is begun_anew
 
 
+def test_a_folder_that_is_gone_is_told_of(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def replace() -> None:
+        folder.rename(tmp_path / "elsewhere")
+        folder.write_text("a file")
+
+    writer = written(folder / "out.parquet", results(5), before_close=replace)
+    assert str(writer.error) == f"{folder}/out.parquet cannot be written: Not a directory; every result is in the journal"
+
+
 def fail_at(number: int, error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     """The n-th write to the disk fails, after half of it got there."""
     calls = iter(range(1, 1000))

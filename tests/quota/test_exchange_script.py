@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -46,9 +47,9 @@ class Books:
         told = {"worker": "w", "ttl": 10**9, "books": 1} | told
         return Answer.of(await self.store.run(SCRIPT, keys_of(self.prefix, self.limits), encoded(told)))
 
-    async def ask(self, most: int | None = None, horizon: int = YEARS_US, worker: str = "w", **costs: int) -> Answer:
+    async def ask(self, most: int | None = None, horizon: int = YEARS_US, worker: str = "w", out: int = 0, **costs: int) -> Answer:
         self.number += 1
-        asked = ask(costs, self.terms(costs), f"{worker}:{self.number}", most) | {"horizon": horizon}
+        asked = ask(costs, self.terms(costs), f"{worker}:{self.number}", most, out) | {"horizon": horizon}
         return await self.tell(ask=asked, worker=worker)
 
     async def open(self) -> None:
@@ -315,5 +316,48 @@ def test_calls_that_are_out_are_counted_also_where_nobody_knows_how_many_there_m
         assert [(await books.ask(images=1)).calls for _ in range(3)] == [1, 2, 3]
         assert (await books.tell(over=["w:1"])).calls == 2
         assert 6 < (await books.tell(pause=7_000_000)).pause_s <= 7
+
+    on(redis, main)
+
+
+def test_a_place_that_comes_free_is_for_the_process_that_has_less_than_its_part(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
+        books = Books(store, {"images": 1_000_000})
+        await books.open()
+        assert all([(await books.ask(most=2, images=1, out=out)).granted for out in range(2)])
+        assert not (await books.ask(most=2, images=1, horizon=0, worker="v")).granted
+        await books.tell(over=["w:1"])
+        refused = await books.ask(most=2, images=1, horizon=0, out=1)
+        assert (refused.granted, refused.binding) == (False, CALLS)
+        assert (await books.ask(most=2, images=1, worker="v")).granted
+        assert not (await books.ask(most=2, images=1, horizon=0, out=1)).granted  # it has its part, and keeps none
+        await books.tell(over=["w:2"])
+        assert (await books.ask(most=2, images=1, worker="v", out=1)).granted
+
+    on(redis, main)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"mine", b"7", b"3000000000000000 \xff\x00", b"1e300 x", b"9" * 30 + b" x"])
+def test_what_no_process_has_written_makes_way(redis: RedisServer, garbage: bytes) -> None:
+    async def main(store: Redis) -> None:
+        books = Books(store, {"images": 100})
+        known = keys_of(books.prefix, ())[3]
+        await store._client.hset(known, {"images 100": garbage, "last": garbage})
+        heard = await books.tell()
+        taught = await books.tell(heard=heard.stamp, taught={"images 100": "cut"})
+        assert taught.stamp > heard.stamp
+        assert (await books.tell(worker="v")).news == {"images 100": "cut"}
+
+    on(redis, main)
+
+
+def test_what_was_learnt_a_week_ago_is_forgotten_also_where_something_else_was_learnt_since(redis: RedisServer) -> None:
+    async def main(store: Redis) -> None:
+        books = Books(store, {"images": 100})
+        known = keys_of(books.prefix, ())[3]
+        now = int((await store._client.time()).timestamp() * 1e6)
+        await store._client.hset(known, {"old": f"{now - 8 * 86_400_000_000} x", "young": f"{now - 6 * 86_400_000_000} x"})
+        await books.tell(taught={"images 100": "cut"})
+        assert sorted(await store._client.hkeys(known)) == [b"images 100", b"last", b"young"]
 
     on(redis, main)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,9 +26,9 @@ def test_the_parts_together_are_never_more_than_the_limit(before: list[tuple[int
             accounts[place].hold({"images": cost}, at, lease=f"{place}:{at}", slot_us=1)
             used[place].append((at, cost))
     for place, account in enumerate(accounts):
-        safe, at = Safe({"images": Bucket(limit).terms}, None, workers, account, now), now
+        safe, at = Safe({"images": Bucket(limit).terms}, workers, account, now), now
         for cost in costs:
-            at += (wait_s := safe.wait_s({"images": cost}, at))
+            at += (wait_s := safe.wait_s({"images": cost}, None, at))
             if wait_s == float("inf"):
                 break
             safe.take({"images": cost}, at)
@@ -38,18 +36,19 @@ def test_the_parts_together_are_never_more_than_the_limit(before: list[tuple[int
     assert most_in_a_minute([each for one in used for each in one]) <= limit
 
 
-def safe(account: Account, **kwargs: Any) -> Safe:
-    return Safe({"images": Bucket(600).terms}, kwargs.get("most"), kwargs.get("workers", 1), account, 0.0)
+def safe(account: Account, workers: int) -> Safe:
+    return Safe({"images": Bucket(600).terms}, workers, account, 0.0)
 
 
 def test_calls_at_once_are_shared_out_as_well() -> None:
     account = Account(90.0)
-    parts = safe(account, most=9, workers=4)
+    parts = safe(account, workers=4)
     held = [account.hold({"images": 1}, 0.0, lease="a"), account.hold({"images": 1}, 0.0, lease="b")]
-    assert parts.wait_s({"images": 1}, 10.0) == float("inf")
+    assert parts.wait_s({"images": 1}, 9, 10.0) == float("inf")
+    assert parts.wait_s({"images": 1}, 12, 10.0) == 0.0
     account.ended(held[0])
-    assert parts.wait_s({"images": 1}, 10.0) == 0.0
+    assert parts.wait_s({"images": 1}, 9, 10.0) == 0.0
 
 
 def test_a_request_that_is_larger_than_the_part_waits_for_the_store() -> None:
-    assert safe(Account(90.0), workers=600).wait_s({"images": 2}, 10.0) == float("inf")
+    assert safe(Account(90.0), workers=600).wait_s({"images": 2}, None, 10.0) == float("inf")

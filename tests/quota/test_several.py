@@ -45,6 +45,7 @@ class Books:
     known: dict[str, tuple[int, str]] = attrs.field(factory=dict)
     stamp: int = 0
     exchanges: int = 0
+    next: tuple[str, float] = ("", 0.0)
 
     async def run(self, _: str, keys: Sequence[str], text: str) -> list[Any]:
         await trio.sleep(WAY_S)
@@ -55,11 +56,11 @@ class Books:
         self.paused = max(self.paused, now + told.get("pause", 0) / 1e6)
         taken, heard = self._taught(told.get("taught", {}), told["heard"]), told["heard"]
         news = {field: document for field, (at, document) in self.known.items() if at > heard and field not in taken}
-        granted, at, binding = self._slot(told.get("ask"), resources, now)
+        granted, at, binding = self._slot(told.get("ask"), resources, now, told["worker"])
         totals = [sum(cost for _, cost in self._log(resource, now)) for resource in resources]
         waits = [round((at - now) * 1e6), round(at * 1e6), 1, len(self.workers), binding]
         pause = round(max(0.0, self.paused - now) * 1e6)
-        answer = [granted, *waits, len(self.leases), pause, self.stamp, json.dumps(news), *totals]
+        answer = [granted, *waits, len(self.leases), pause, self.stamp, json.dumps(news).encode(), *totals]
         await trio.sleep(WAY_S)
         return answer
 
@@ -73,14 +74,17 @@ class Books:
             self.known[field] = self.stamp, taught[field]
         return taken
 
-    def _slot(self, ask: dict[str, Any] | None, resources: list[str], now: float) -> tuple[int, float, int]:
+    def _slot(self, ask: dict[str, Any] | None, resources: list[str], now: float, worker: str) -> tuple[int, float, int]:
         if ask is None:
             return 0, now, 0
         at, binding, horizon = max(now, self.paused), 0, ask["horizon"] / 1e6
         for number, (resource, (_, _, tolerance, *_)) in enumerate(zip(resources, ask["needs"], strict=True), 1):
             if (ready := self.due.get(resource, now + tolerance / 1e6) - tolerance / 1e6) > at:
                 at, binding = ready, number
-        if 0 <= ask["most"] <= len(self.leases):
+        kept = self.next[0] != worker and self.next[1] > now
+        if 0 <= ask["most"] <= len(self.leases) + kept:
+            if not kept and at <= now + horizon and ask["out"] < max(1, ask["most"] // len(self.workers)):
+                self.next = worker, now + ask["again"] / 1e6 + 1
             at, binding = max(at, now + horizon + ask["again"] / 1e6), -1
         if at > now + horizon:
             return 0, at - horizon, binding
@@ -88,6 +92,8 @@ class Books:
             self.due[resource] = max(self.due.get(resource, now + tolerance / 1e6), at) + cost * pace / 1e6
             self._log(resource, now).append((at, cost))
         self.leases.add(ask["lease"])
+        if not kept:
+            self.next = "", 0.0
         return 1, at, binding
 
     def _log(self, resource: str, now: float) -> deque[tuple[float, int]]:
@@ -281,3 +287,32 @@ def test_a_process_that_starts_begins_with_what_the_others_have_learnt() -> None
         assert other.level == 100  # its settings say something else, and hold
 
     virtually(main)
+
+
+def two(server: Server, limits: Limits) -> tuple[int, int]:
+    """Calls of a process that has been at work for a minute, and of one that comes then, in the minute from its tenth second on."""
+    books, calls = Books(), [0, 0]
+    processes = [Process(books, server, name, limits) for name in ("first", "second")]
+
+    async def main(nursery: trio.Nursery) -> None:
+        nursery.start_soon(processes[0].run)
+        await trio.sleep(60)
+        nursery.start_soon(processes[1].run)
+        await trio.sleep(10)
+        before = [process.calls for process in processes]
+        await trio.sleep(60)
+        calls[:] = [process.calls - former for process, former in zip(processes, before, strict=True)]
+
+    virtually(main)
+    return calls[0], calls[1]
+
+
+def test_a_process_that_comes_late_gets_its_part_of_the_calls_at_once() -> None:
+    first, second = two(Server(), Limits(max_concurrency=10))
+    assert second > 0.8 * first
+    assert first + second > 0.9 * 10 * 60 / 5.2
+
+
+def test_a_process_that_comes_late_starts_as_well_where_nobody_knows_any_limit() -> None:
+    first, second = two(Server(), Limits())
+    assert second > 0.8 * first

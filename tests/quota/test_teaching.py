@@ -54,7 +54,7 @@ class Process:
         self.pool.failed(booking, Problem(kind=kind, message="sk-secret of somebody@example.com", status=401), 0.0)
 
 
-@pytest.mark.parametrize("kind", [Kind.AUTH, Kind.FORBIDDEN, Kind.NOT_FOUND])
+@pytest.mark.parametrize("kind", [Kind.AUTH, Kind.FORBIDDEN])
 def test_a_key_that_the_api_does_not_take_is_benched_in_the_other_processes_and_said_once(
     kind: Kind, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,6 +90,13 @@ def test_a_server_that_fails_here_benches_nothing_elsewhere() -> None:
     assert first.taught() == {}
 
 
+def test_an_address_that_is_not_found_here_benches_nothing_elsewhere() -> None:
+    first = Process()
+    first.fails(Kind.NOT_FOUND)
+    assert first.pool.keys[0].benched
+    assert first.taught() == {}
+
+
 def test_a_key_of_the_same_name_with_another_secret_stays_in_use() -> None:
     first, second = Process(), Process(prints={"a": "9999", "b": "2222"})
     first.fails(Kind.AUTH)
@@ -107,12 +114,12 @@ def test_a_run_that_starts_after_a_bench_asks_for_itself() -> None:
     assert late.alive
 
 
-def test_a_fingerprint_tells_keys_apart_and_says_nothing_of_them() -> None:
+def test_a_fingerprint_tells_keys_apart_by_16_bits() -> None:
     one, other = Secret("sk-one"), Secret("sk-other")
     found = {fingerprint("x", "a", one), fingerprint("x", "a", other), fingerprint("y", "a", one), fingerprint("x", "b", one)}
     assert len(found) == 4
     assert fingerprint("x", "a", one) == fingerprint("x", "a", Secret("sk-one"))
-    assert {len(each) for each in found} == {4}  # 16 bits: a guess cannot be confirmed by it
+    assert {len(each) for each in found} == {4}
 
 
 def test_what_the_settings_say_is_no_news_until_it_was_something_else() -> None:
@@ -167,7 +174,7 @@ def test_of_two_that_learnt_at_once_the_second_goes_on_with_what_the_first_says(
                 "standing": {"level": level, "good": 1.0, "held": 1.0, "step": 0.1, "needed": 1, "searching": False},
             }
         )
-        for limit, level in ((-1.0, 1.0), (1.0, float("nan")), (float("inf"), 1.0))
+        for limit, level in ((-1.0, 1.0), (1.0, float("nan")), (float("inf"), 1.0), (None, 1.0), (1e-9, 1.0), (10**400, 1.0))
     ],
 )
 def test_what_no_process_has_written_changes_nothing(document: str) -> None:
@@ -175,6 +182,24 @@ def test_what_no_process_has_written_changes_nothing(document: str) -> None:
     assert not process.hear({"images ": document, "bench a 1111": document})
     assert process.pool.alive
     assert process.pool.meters.by_name["images"].limit is None
+
+
+def test_what_is_written_of_a_source_is_fit_to_be_shown() -> None:
+    first, second = Process(), Process()
+    first.pool.meters.meter("images").learn(300.0, "\x1b[31m" + "x" * 1_000, 0.0)
+    assert second.hear(first.taught())
+    source = second.pool.meters.by_name["images"].source
+    assert "\x1b" not in source
+    assert len(source) < 30
+
+
+def test_a_request_that_was_too_large_is_let_in_where_another_process_learnt_of_more() -> None:
+    first, second = Process(), Process()
+    for process in (first, second):
+        process.pool.meters.meter("images").largest = 20.0
+    first.pool.meters.meter("images").learn(300.0, "header", 0.0)
+    assert second.hear(first.taught())
+    assert second.pool.too_large(Cost(images=30, tokens=1)) is None
 
 
 def test_what_settings_name_is_not_exceeded_whatever_others_say() -> None:

@@ -13,12 +13,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from headrace.admission import ledger
 from headrace.admission.booking import Cost
+from headrace.admission.bucket import MINUTE_S, Bucket
+from headrace.admission.calls import Calls
 from headrace.admission.gate import Gate
 from headrace.admission.key import Key
 from headrace.admission.permit import Permit
 from headrace.admission.pool import Pool
 from headrace.models import Limits
-from headrace.quota.turnstile import WAITING, Turnstile
+from headrace.quota.turnstile import LATE_S, WAITING, Turnstile
 from headrace.quota.worker import Worker
 from headrace.records import Kind, Problem, Usage
 from headrace.redis.client import LostError, Redis
@@ -51,7 +53,7 @@ class FakeStore:
         self.told.append(json.loads(told))
         asked = self.told[-1].get("ask")
         if asked is None:
-            return [0, 0, 0, self.opened, self.workers, 0, 0, 0, 1, "{}", 0, 0]
+            return [0, 0, 0, self.opened, self.workers, 0, 0, 0, 1, b"{}", 0, 0]
         self.asking += 1
         self.most_asking = max(self.most_asking, self.asking)
         await trio.sleep(self.late_s)
@@ -60,9 +62,9 @@ class FakeStore:
         at = max(now, self.due)
         if at > now + 2:
             pause = 0 if self.binding else round((at - now) * 1e6)
-            return [0, round((at - now - 2) * 1e6), 0, self.opened, self.workers, self.binding, 0, pause, 1, "{}", 0, 0]
+            return [0, round((at - now - 2) * 1e6), 0, self.opened, self.workers, self.binding, 0, pause, 1, b"{}", 0, 0]
         self.due = at + self.every_s
-        return [1, round((at - now) * 1e6), round(at * 1e6), self.opened, self.workers, 1, 0, 0, 1, "{}", 0, 0]
+        return [1, round((at - now) * 1e6), round(at * 1e6), self.opened, self.workers, 1, 0, 0, 1, b"{}", 0, 0]
 
     async def ping(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -470,3 +472,89 @@ def test_of_a_limit_that_nobody_knows_the_use_is_told() -> None:
     assert door.pool.meters.nothing_known
     turnstile = Turnstile(door.pool, "x", door.link, Worker(name="w", least=1), 60.0, door.gate.changed)
     assert list(turnstile._terms()) == ["images"]
+
+
+def test_who_leaves_keeps_no_place_of_a_call_that_taught_something() -> None:
+    store = FakeStore()
+    door = Door(store, at_once=5)
+
+    async def main(nursery: trio.Nursery) -> None:
+        permit = await door.gate.acquire(COST)
+        assert isinstance(permit, Permit)
+        permit.failed(Problem(kind=Kind.RATE_LIMITED, message="slow", status=429))
+        await door.turnstile.leave()
+        assert store.all_told("over") == ["w:1"]
+        nursery.cancel_scope.cancel()
+
+    run(door, main)
+
+
+def test_a_call_that_failed_and_taught_nothing_gives_its_place_back_with_the_next_question() -> None:
+    store = FakeStore(every_s=0.1)
+    door = Door(store, at_once=5)
+
+    async def main(_: trio.Nursery) -> None:
+        permit = await door.gate.acquire(COST)
+        assert isinstance(permit, Permit)
+        permit.failed(Problem(kind=Kind.MODERATION_BLOCKED, message="no", status=400))
+        assert "over" not in store.told[-1]
+        await door.call()
+        assert store.all_told("over") == ["w:1"]
+
+    run(door, main)
+
+
+def test_a_call_may_be_late_by_less_than_the_books_leave_between_two_minutes() -> None:
+    assert Bucket(1_200.0).terms.window_s - MINUTE_S > LATE_S
+
+
+def test_an_answer_that_was_long_on_its_way_makes_the_call_late() -> None:
+    store = FakeStore(every_s=0.1)
+    door = Door(store)
+
+    async def main(_: trio.Nursery) -> None:
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)
+        await door.call()
+        store.late_s = 0.4  # the slot is two tenths of a second from then on
+        store.due = trio.current_time() + 0.6
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(door.call)
+            await trio.sleep(0.5)
+            clock.jump(0.4)
+            store.late_s = 0.0
+
+    run(door, main)
+    assert store.asked == 3
+
+
+def test_who_is_always_late_gets_through_all_the_same() -> None:
+    store = FakeStore(every_s=0.1)
+    door = Door(store)
+
+    async def main(nursery: trio.Nursery) -> None:
+        await door.call()
+        store.late_s = 0.9
+        for _ in range(10):
+            nursery.start_soon(door.call)
+
+    run(door, main)
+    assert len(door.at) == 11
+    assert store.asked <= 2 * 11
+
+
+def test_calls_at_once_go_on_being_tried_while_the_store_is_lost() -> None:
+    store = FakeStore(every_s=0.01, workers=4)
+    door = Door(store)
+    door.pool.calls = Calls(None, slow_start=True)
+
+    async def main(nursery: trio.Nursery) -> None:
+        for _ in range(400):
+            nursery.start_soon(door.call, 5.0)
+        await trio.sleep(1)
+        store.lost = True
+        await trio.sleep(30)
+        assert door.pool.calls.out > 16 // 4
+        nursery.cancel_scope.cancel()
+
+    run(door, main)

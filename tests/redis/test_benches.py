@@ -39,6 +39,7 @@ def settings_of(folder: Path, url: str) -> Settings:
 
 
 @pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
+@pytest.mark.usefixtures("opened_books")
 def test_a_wrong_key_is_found_out_by_one_line_and_benched_in_the_other_which_a_new_run_asks_for_itself(
     redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

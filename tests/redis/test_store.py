@@ -84,6 +84,19 @@ def test_a_server_that_hangs_dies_or_forgets_is_lost_and_comes_back(own_redis: R
     run(main)
 
 
+@pytest.mark.parametrize("bug", [(), (KeyError("a bug"),)])
+def test_a_connection_that_breaks_in_several_places_is_lost_and_a_bug_beside_it_is_none_of_that(bug: tuple[Exception, ...]) -> None:
+    class Broken:
+        async def ping(self) -> None:
+            raise ExceptionGroup("reading and writing", [EOFError(), ExceptionGroup("", [ConnectionResetError(), *bug])])
+
+    async def main() -> None:
+        with pytest.raises(ExceptionGroup if bug else LostError):
+            await client.Redis(Broken(), (OSError, EOFError)).ping()
+
+    run(main)
+
+
 def test_who_is_cancelled_can_tell_the_store_something_yet(redis: RedisServer) -> None:
     said = []
 
@@ -108,6 +121,7 @@ def test_who_is_cancelled_while_it_connects_does_not_hang(redis: RedisServer) ->
     run(main)
 
 
+@pytest.mark.usefixtures("opened_books")
 def test_lines_with_one_store_share_one_limit(redis: RedisServer, tmp_path: Path) -> None:
     settings = settings_of(tmp_path, redis.url.reveal(), images_per_minute=1_200)
     world, ended = simulated(1_200), []
@@ -130,8 +144,8 @@ def test_lines_with_one_store_share_one_limit(redis: RedisServer, tmp_path: Path
 
 def test_nothing_is_lost_while_the_store_is(own_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "CALL_S", 0.3)
-    settings = settings_of(tmp_path, own_redis.url.reveal(), images_per_minute=1_200, max_concurrency=50)
-    world, ended = simulated(1_200), []
+    settings = settings_of(tmp_path, own_redis.url.reveal(), images_per_minute=3_600, max_concurrency=50)
+    world, ended = simulated(3_600), []
 
     async def main() -> None:
         async with open_race(settings, environ=ENVIRON, app=make_app(world)) as race:
