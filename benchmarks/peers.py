@@ -18,8 +18,8 @@ paid twice   prompts whose picture the server made more than once
 seconds      from the first prompt to the end of the last, or to the bound
 CPU ms       of the client's process with its threads, an answered prompt; its start-up and its imports are left out
 
-Who gives more than one prompt in a hundred up ends early, while the full buckets of the start still count for much: its share and its
-seconds are not to be compared with those of a client that answers them. headrace runs with the cache policy ``exact``, for nobody else has
+A client that gives up more than one prompt in a hundred ends early, while the full buckets of the start still count for much: its share and
+its seconds cannot be compared with those of a client that answers them. headrace runs with the cache policy ``exact``, for nobody else has
 a cache of meanings.
 
 LiteLLM wants an older SDK than the newest, so it needs an environment of its own, which ``--litellm-python`` names.

@@ -30,9 +30,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 HEAD = """\
 # Performance
 
-What headrace makes of the limits that there are, what it is refused, and what a prompt costs, all against the simulated API. This page is
-written by `make performance`; each section begins with the command that makes it alone. What is in virtual time is admission, and for the
-article's figures the whole line; over loopback it is the whole program. A cell with a `!` misses its goal.
+How much of the limits headrace uses, how many calls are refused, and what a prompt costs in CPU and memory. All of it was measured against
+the simulated API, nothing against a vendor's. This page is written by `make performance`; each section begins with the command that makes
+it alone. Figures in virtual time are of admission alone, but the article's figures are of the whole line; figures over loopback are of the
+whole program. A cell with a `!` misses its goal.
 """
 FOOT = """\
 ## How to repeat it
@@ -51,10 +52,11 @@ Workload {{ workload.number }}: {{ workload.limits | length }} keys of
 
 {% endfor -%}
 Every client runs over loopback in a process of its own, against a fresh server whose buckets hold {{ setup.burst_s | whole }} s of their
-rate and whose latency is log-normal with a median of {{ setup.latency_s }} s, and is stopped after {{ setup.bound_s | whole }} s. The share
-is that of the pictures that the limits let through in the time that the client took. Who gives more than one prompt in a hundred up
-ends early, while the full buckets of the start still count for much: its share and its seconds are not to be compared with the others'.
-CPU is that of the client's process, an answered prompt. How each client is set up is told in `benchmarks/peer_*.py`.
+rate and whose latency is log-normal with a median of {{ setup.latency_s }} s, and is stopped after {{ setup.bound_s | whole }} s. `share`
+is what the client got of the pictures that the limits let through in the time that it took. A client that gives up more than one prompt in
+a hundred ends early, while the full buckets of the start still count for much: its share and its seconds cannot be compared with those of
+the others.
+`CPU ms` is the CPU time of the client's process for each answered prompt. How each client is set up is in `benchmarks/peer_*.py`.
 |||
 The goal is to be first in every column, ties included, and of CPU to use at most {{ setup.cpu_goal | whole }} times what the leanest does.
 The others write a picture to a file and that is all; headrace checks each picture, syncs it, and has every step in a journal that is synced
@@ -66,10 +68,10 @@ The goal is met.
 {%- endfor %}
 """
 HEADLINE = """\
-What the article of July 2025 claims that this project grew from, what a naive client gets and what headrace gets, in virtual time under the
-article's tiers (calls, tokens and calls at once; no limit of images). Chosen, since the article does not say it:
+This project grew from an article of July 2025. Here are its claims, what a naive client gets and what headrace gets, in virtual time under
+the article's tiers (calls, tokens and calls at once; no limit of images). Chosen, since the article does not say it:
 {{ faults.values() | sum | percent }} of the calls meet a fault, and {{ repeats | percent }} of the prompts ask for an earlier one's
-picture. The price is all that is billed, over the pictures that came whole.
+picture. The price of a picture is all that was billed, divided by the pictures that came whole.
 |||
 {% set before, after = article.before, article.after -%}
 {% set was, now = claims[0], claims[1] -%}
@@ -122,9 +124,9 @@ the first minute; the seconds from a change until half a minute holds nine tenth
 stranger got of what it asked for: means of {{ seeds }} seeds, and the longest recovery. The goals are {{ goals.share | percent }},
 {{ goals.refused | percent }}, {{ goals.recovery_s | whole }} s and {{ goals.stranger | percent }}. The plot is of the first seed.
 
-A share may be more than all that was there: the bucket is full at the start, and who runs into the limit to learn of it, or keeps its pace
-under a lower one, draws that minute's pictures too. For the same reason a lower limit is met a while after the change, and a recovery may
-take no time.
+A share may be more than all that was there: the bucket is full at the start, and a client that runs into the limit to learn of it, or keeps
+its pace under a lower one, draws that minute's pictures too. For the same reason a lower limit is met a while after the change, and a
+recovery may take no time.
 |||
 {% set missed = cells | selectattr("missed") | list -%}
 {% set calls, rates = missed | of_calls, missed | of_rates -%}

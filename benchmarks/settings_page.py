@@ -28,21 +28,22 @@ PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 INTRODUCTION = """# Settings
 
 Every setting of `headrace.toml`, written by `python benchmarks/settings_page.py` from the code that reads it. All of it may be left
-out. `headrace init` writes a file with all of it and a comment each, and `headrace doctor -c headrace.toml` says whether what it names
-can be used.
+out; where the last column is empty, the setting is absent by default. `headrace init` writes a file with all settings and a comment for
+each. `headrace doctor -c headrace.toml` says whether the file can be used.
 
 A program gives the same tables as classes (`headrace.Settings(run=headrace.RunSettings(simulate=True))`) or as a dictionary
 (`headrace.Settings.from_dict({"run": {"simulate": True}})`). An option on the command line wins over the file. A name that does not
-exist is refused with the nearest that does; so is a value that cannot be, in one line and before anything is paid for.
+exist, or a value that is not allowed, ends the command with one line and status 2 before anything is paid for.
 
-| variable of the environment | used where |
+| variable of the environment | what it gives |
 |---|---|
-| `OPENAI_API_KEY` | there is no `[[key]]` |
-| `OPENAI_BASE_URL` | `[provider] base_url` is left out |
-| `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` | a proxy or a certificate of your own is to be used |
-| those that `env`, `admin_env` and `password_env` name | the secrets themselves are never in the file |
+| `OPENAI_API_KEY` | the key, where there is no `[[key]]` |
+| `OPENAI_BASE_URL` | the address of the API, where `[provider] base_url` is left out |
+| `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` | a proxy or a certificate of your own |
+| those that `env`, `admin_env` and `password_env` name | keys and passwords: they are never in the file itself |
 """
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+PRESET = settings.ALERT_PRESETS["default"]
 PROBES: dict[Any, Any] = {str: " ", int: float("nan"), float: float("nan"), tuple: (" ",), Mapping: {"name": " "}}
 """By type, a value that no validator takes."""
 
@@ -157,6 +158,8 @@ def _default(field: Any) -> str:
     if field.default is attrs.NOTHING:
         return "has to be named"
     value = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+    if field.name in PRESET:
+        return f"`{PRESET[field.name]:g}`, by `preset`"
     if value is None or value in ((), {}):
         return ""
     if isinstance(value, bool):

@@ -6,11 +6,12 @@ One file for all of them, though it is a long one: what can be set can be read h
 
 from __future__ import annotations
 
+import os
 import stat
 import tomllib
 from collections.abc import Mapping  # noqa: TC003 - fields are made by their types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -34,9 +35,6 @@ from headrace.validators import (
     variable_name,
     visible,
 )
-
-if TYPE_CHECKING:
-    import os
 
 VENDOR_HOST = "api.openai.com"
 VENDOR_URL = f"https://{VENDOR_HOST}/v1"
@@ -104,12 +102,12 @@ def _patterns(_: Any, field: attrs.Attribute[Any], value: tuple[str, ...]) -> No
 
 @attrs.frozen(kw_only=True)
 class PoolSettings:
-    """``[[pool]]``: whoever owns a limit, an organisation or a project. What is named is never exceeded, what is not is learnt."""
+    """``[[pool]]``: an organisation or a project, which owns limits. One that is named is never exceeded, one left out is learnt."""
 
     name: str = attrs.field(validator=short_name)
     """Shown in logs and reports."""
     models: tuple[str, ...] = attrs.field(default=(), validator=_patterns)
-    """Patterns of the models that it is for: an organisation has a limit for each family of models. Absent: all."""
+    """Patterns of the models that it is for, where models have limits of their own as Azure's deployments do. Absent: all."""
     tier: int | str | None = None
     """The vendor's table of limits, ``1`` to ``5``; limits that are named here win over it."""
     images_per_minute: float | None = attrs.field(default=None, validator=at_least(1))
@@ -121,9 +119,9 @@ class PoolSettings:
     max_concurrency: int | None = attrs.field(default=None, validator=at_least(1))
     """Calls at once."""
     exceed: bool = False
-    """Whether the limits are where learning starts, and not what is never exceeded."""
+    """True: the limits above are where learning starts, and may be exceeded."""
     project: str | None = attrs.field(default=None, validator=short_name)
-    """The API is asked for the limits of this project, with the administrator's key that one of the next two names."""
+    """The API is asked for the limits of this project, with the administrator's key of ``admin_env`` or ``admin_file``."""
     admin_env: str | None = attrs.field(default=None, validator=variable_name)
     """The variable that holds the administrator's key."""
     admin_file: str | None = None
@@ -174,13 +172,13 @@ class KeySettings:
     name: str = attrs.field(validator=short_name)
     """What outputs and logs show in place of the key."""
     pool: str | None = attrs.field(default=None, validator=short_name)
-    """Absent: a pool of its own, without limits."""
+    """Whose limits it draws on. Absent: a pool of its own, whose limits are learnt."""
     env: str | None = attrs.field(default=None, validator=variable_name)
     """The variable that holds the key."""
     file: str | None = None
     """The file that holds it, of mode 0600."""
     weight: float = attrs.field(default=1.0, validator=at_least(0.001, 1000))
-    """How much of the pool's calls it gets beside the pool's other keys."""
+    """Its part of the pool's calls, relative to the weights of the pool's other keys."""
 
     def __attrs_post_init__(self) -> None:
         if (self.env is None) == (self.file is None):
@@ -225,7 +223,7 @@ class AlternativeSettings:
     """``[fallback.alternative]``: another API, with its own limits and keys."""
 
     base_url: str = attrs.field(validator=api_url)
-    """Of the other API."""
+    """Its address."""
     model: str
     """What it is asked for."""
     kind: str | None = attrs.field(default=None, validator=one_of(*KINDS))
@@ -262,16 +260,20 @@ class FallbackSettings:
     alternative: AlternativeSettings | None = None
 
 
+def _absolute(folder: str) -> str:
+    return os.path.abspath(os.path.expanduser(folder))  # noqa: PTH100, PTH111 - a home that is not there is no error here
+
+
 @attrs.frozen(kw_only=True)
 class CacheSettings:
     """``[cache]``: pictures that are there already."""
 
     policy: str = attrs.field(default="verified", validator=one_of(*POLICIES))
-    """Two prompts ask for the same picture never, to the letter, in their content words, where the verifier is sure, or by cosine."""
+    """Which prompts share a picture: none, equal ones, those of equal content words, of one meaning by the verifier, or of near vectors."""
     dir: str = "~/.cache/headrace"
     """Its folder; what was learnt of limits is kept there too, whatever the policy."""
     false_hit_budget: float = attrs.field(default=0.005, validator=at_least(0.001, 0.01))
-    """Share of prompts that want another picture and yet may get a cached one, on the pairs that the verifier was measured with."""
+    """Share of prompts for another picture that may get a cached one; the largest of 0.001, 0.005 and 0.01 that is not above it is used."""
     cosine_threshold: float = attrs.field(default=0.92, validator=at_least(0, 1))
     """Used by the policy ``cosine`` alone."""
     similar_threshold: float = attrs.field(default=0.80, validator=at_least(0, 1))
@@ -281,7 +283,7 @@ class CacheSettings:
     verifier: str | None = None
     """File of a verifier that was made for another encoder (``benchmarks/train_verifier.py``)."""
     ttl_days: float = attrs.field(default=30.0, validator=at_least(0))
-    """How long a picture is good for."""
+    """How many days after it was made a picture is still used."""
     max_bytes: int = attrs.field(default=10_000_000_000, validator=at_least(0))
     """Of pictures; what was used least recently goes first."""
     max_entries: int = attrs.field(default=1_000_000, validator=at_least(0))
@@ -298,6 +300,8 @@ class CacheSettings:
             raise ValueError("shared needs a policy other than 'off'")
         if self.shared is None and self.job is not None:
             raise ValueError("job goes with shared")
+        if self.shared is not None and _absolute(self.shared.removeprefix("file://")) == _absolute(self.dir):
+            raise ValueError("shared and dir have the same folder; choose another: the cache removes what is too old")
 
 
 @attrs.frozen(kw_only=True)
@@ -311,13 +315,13 @@ class RunSettings:
     ordered: bool = False
     """Whether results come in the order of the prompts; one that is slow holds up those behind it."""
     max_cost_usd: float | None = attrs.field(default=None, validator=at_least(0))
-    """The run stops before the job has cost more, earlier runs included."""
+    """No call is made whose estimate would bring the cost of the job above this, earlier runs included; then the run ends."""
     max_wait_s: float = attrs.field(default=3600.0, validator=at_least(1))
     """A prompt that no pool can start within so many seconds fails with the reason; a queue that moves on is no such wait."""
     journal: bool = False
     """Whether the output folder has a journal, by which a run that was killed goes on; ``headrace run`` always keeps one."""
     in_doubt: str = attrs.field(default="retry", validator=one_of("retry", "hold"))
-    """What a kill left between a call and its answer is asked again, or left alone: it may have been paid."""
+    """Calls whose answer a kill cut off may have been paid: they are made again (``retry``), or their prompts are left alone (``hold``)."""
     simulate: bool = False
     """Use the embedded simulator: nothing is sent anywhere and nothing costs anything."""
     metrics_port: int | None = attrs.field(default=None, validator=at_least(0, 65_535))
@@ -335,7 +339,7 @@ class QuotaSettings:
     namespace: str = attrs.field(default="headrace", validator=short_name)
     """Processes of different namespaces share nothing."""
     workers: int | None = attrs.field(default=None, validator=at_least(1, 100_000))
-    """Processes to reckon with at least while the store is lost; absent: those that were there when it was lost."""
+    """While the store is lost, each process takes its part of the limits: as one of those that were there, and of at least so many."""
 
     def __attrs_post_init__(self) -> None:
         if self.store is None and self.password_env is not None:
@@ -373,11 +377,11 @@ class AlertSettings:
     rate_limited_ratio: float | None = attrs.field(default=None, validator=at_least(0.001, 1))
     """Share of calls that are refused for their pace."""
     budget_share: float = attrs.field(default=0.8, validator=at_least(0.001, 1))
-    """Part of ``max_cost_usd`` that is spent."""
+    """Share of ``max_cost_usd`` that is spent."""
     stalled_minutes: float = attrs.field(default=10.0, validator=at_least(0.01))
     """How long there is no result while there is something to do."""
     window_s: float = attrs.field(default=300.0, validator=at_least(1, 86_400))
-    """What the shares and the mean are taken over."""
+    """Seconds over which the shares and the mean are taken."""
     command: tuple[str, ...] = attrs.field(default=(), repr=False)
     """Run without a shell, with the alert as a line of JSON on its standard input."""
     webhook: str | None = attrs.field(default=None, validator=hook_url, repr=False)

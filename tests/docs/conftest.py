@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from headrace.cache import encoder
+from headrace.cache.verifier import Verifier
 from headrace.cli.main import main
 from headrace.log import PROMPTS
 from headrace.settings import ENCODER
@@ -35,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PATIENCE_S = 60.0
 TICK_S = 0.01
+VERIFIER = cache(Verifier.load)
 ABOUT_MEANING = "cache.md"
 """The page that shows what the encoder says."""
 # It hands its standard files, its folder and its variables to the process of the tests: to start one costs a second each.
@@ -143,6 +146,9 @@ def job(page: Path, tmp_path: Path, environ: dict[str, str], monkeypatch: pytest
         monkeypatch.setattr(encoder, "_load", cache(encoder._load))
     else:
         monkeypatch.setattr(encoder, "steps", lambda _="": [Strangers])
+    monkeypatch.setattr(Verifier, "load", VERIFIER)
+    if re.search(r"--report\b|headrace report\b", page.read_text()):
+        monkeypatch.setattr("headrace.report.charts.draw", lambda _: {})  # half a second a report
     # A picture of the embedded simulator takes a tenth of a second: long enough for the next prompts to come while it is made.
     monkeypatch.setattr("headrace.owners.SIMULATED_TIME_SCALE", 0.01)
     for name in tuple(os.environ):

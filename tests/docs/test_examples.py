@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
@@ -10,12 +11,14 @@ import shlex
 import tomllib
 from contextlib import redirect_stdout
 from doctest import ELLIPSIS, OutputChecker
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
 import yaml
 
+import headrace
 from headrace.cli.main import app
 from headrace.lines import Line
 from headrace.prompts import PromptReader
@@ -142,7 +145,9 @@ def test_what_is_not_run_has_options_that_exist(every_block: list[Any]) -> None:
     assert 0 < len(left) <= len(every_block) / 8, "few blocks are not run"
     for block in left:
         if block.language == "python":
-            compile(block.text, str(block), "exec")
+            for node in ast.walk(ast.parse(block.text, str(block))):
+                if isinstance(node, ast.Attribute) and (name := re.fullmatch(r"headrace\.([\w.]+)", ast.unparse(node))):
+                    assert attrgetter(name[1])(headrace), f"{block}: {name[0]}"
         for words in headrace_commands(block) if block.language in SHELLS else ():
             parse(words)
 

@@ -1,4 +1,4 @@
-"""What pages have to hold: every setting, every kind of error, every page in the navigation, and no option that does not exist."""
+"""What pages have to hold: every setting, kind of error and page of the navigation; and no option, setting or name that does not exist."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import ast
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import attrs
 import pytest
@@ -14,6 +15,7 @@ import settings_page
 import typer
 from markdown_it import MarkdownIt
 
+import headrace.settings
 from headrace.cli.main import app
 from headrace.errors import HeadraceError, OutputError, StoppedError, UnsyncedError, UsageError
 from headrace.records import CacheMode, Kind, Result, Status, Strategy
@@ -21,10 +23,16 @@ from headrace.records import CacheMode, Kind, Result, Status, Strategy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from markdown_it.token import Token
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 OF_OTHERS = {"--seed"}
 """Options that are not those of the command line."""
+NAMES_OF_OTHERS = {"worker_process_setup_hook", "sku_12"}
+"""Ray's, and one of an example."""
+NAME = re.compile(r"(?<![\w/.])[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?![\w.])")
+SOURCES = (".py", ".lua", ".toml", ".json")
 OF_LINES = {"prompts.py", "uploads.py", "structure.py", "inventory.py"}
 """What these say is in the message of a line that is none."""
 RAISED = {each.__name__ for each in (UsageError, StoppedError, OutputError, UnsyncedError)}
@@ -96,8 +104,58 @@ def test_options_and_commands_in_the_text_exist(page: Path) -> None:
 
 
 def inline(page: Path) -> Iterator[str]:
+    yield from (token.content for token in tokens(page) if token.type == "code_inline")
+
+
+def tokens(page: Path) -> Iterator[Token]:
     for token in MarkdownIt().enable("table").parse(page.read_text()):
-        yield from (child.content for child in token.children or () if child.type == "code_inline")
+        yield from token.children or ()
+
+
+def test_settings_in_the_text_exist(page: Path) -> None:
+    tables = dict(all_tables(headrace.settings.Settings, ""))
+    for code in inline(page):
+        if (named := re.match(r"\[\[?([a-z.]+)\]\]?(?: (\w+))?", code)) and not named[1].startswith("tool."):
+            assert named[1] in tables, f"{page.name}: `{code}`"
+            assert named[2] is None or named[2] in tables[named[1]], f"{page.name}: `{code}`"
+
+
+def all_tables(of: Any, path: str) -> Iterator[tuple[str, set[str]]]:
+    for name, hint in get_type_hints(of, vars(headrace.settings)).items():
+        for inner in (hint, *get_args(hint)):
+            if attrs.has(inner):
+                yield f"{path}{name}", {field.name for field in attrs.fields(inner)}
+                yield from all_tables(inner, f"{path}{name}.")
+
+
+def test_names_in_the_text_are_in_the_code(page: Path, names: set[str]) -> None:
+    for code in inline(page):
+        for name in NAME.findall(code):
+            # Some are put together: columns have a prefix, counters a suffix.
+            parts = {name, name.removesuffix("_total"), name.removeprefix("headrace_")}
+            assert parts & names or name in NAMES_OF_OTHERS, f"{page.name}: `{code}`"
+
+
+@pytest.fixture(scope="session")
+def names() -> set[str]:
+    """Every name that is anywhere in the code."""
+    files = [path for folder in ("pipeline", "stages", "benchmarks", "examples") for path in (ROOT / folder).rglob("*")]
+    return {name for path in files if path.suffix in SOURCES for name in re.findall(r"[a-z][a-z0-9_]*", path.read_text())}
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    readme = ROOT / "README.md"
+    for token in tokens(readme):
+        link = urlsplit(str(token.attrs.get("href") or token.attrs.get("src") or ""))
+        if not link.scheme:
+            assert (ROOT / link.path).exists(), link.geturl()
+            assert not link.fragment or link.fragment in anchors(ROOT / link.path), link.geturl()
+    assert all((ROOT / image).exists() for image in re.findall(r'<img src="([^"]+)"', readme.read_text()))
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def all_commands(command: Any, path: str) -> Iterator[tuple[str, set[str]]]:
