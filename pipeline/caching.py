@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from headrace.cache.answers import Answers
 from headrace.cache.in_flight import InFlight
@@ -44,6 +45,13 @@ class Cache:
     semantic: bool
     """Whether prompts are matched by more than their letters."""
     in_flight: InFlight
+
+    async def run(self) -> None:
+        """Evict what is too much, and answer what is asked by meaning; until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.answers.run)
+            if self.meaning is not None:
+                nursery.start_soon(self.meaning.run)
 
 
 def open_cache(

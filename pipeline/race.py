@@ -183,7 +183,9 @@ class Race:
 
     def _calls(self) -> int:
         apis = [self.primary] if self.alternative is None else [self.primary, self.alternative]
-        return sum(pool.calls.out for api in apis for pool in api.gate.pools)
+        # Who waits for another process waits for a call of that.
+        elsewhere = 0 if self.shared_cache is None else len(self.shared_cache.claims.waiting)
+        return sum(pool.calls.out for api in apis for pool in api.gate.pools) + elsewhere
 
     def _stop(self, problem: Problem) -> None:
         if self.stopped is None:

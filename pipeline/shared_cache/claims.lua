@@ -60,12 +60,12 @@ elseif asked == 'wait' then
     for number, key in ipairs(KEYS) do standing[number] = stands(key) and 1 or 0 end
     return standing
 elseif asked == 'place' then
-    local mark = text(KEYS[1])
-    if not mark and ARGV[2] ~= '' then
+    local mark = text(KEYS[1]) or ''
+    if mark == '' and ARGV[2] ~= '' then
         mark = ARGV[2]
         redis.call('SET', KEYS[1], mark, 'PX', ARGV[3])
     end
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
-    return mark or ''
+    return mark
 end
 return 1

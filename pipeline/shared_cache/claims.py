@@ -71,10 +71,11 @@ class Claims:
         self._prefix = f"{{{namespace}:cache}}"  # in braces: one slot of a cluster
         self.place = f"{self._prefix}:place"
         """The key of the mark of the place."""
-        self._kept_ms = max(1, round(kept_s * 1000))
+        self._kept_ms = min(max(1, round(kept_s * 1000)), 2**53)
         self._random = random
         self._held: dict[str, tuple[str, ...]] = {}
-        self._waiting: set[Waiting] = set()
+        self.waiting: set[Waiting] = set()
+        """Who waits for another process."""
         self._asked = trio.Event()
         self._turns = trio.CapacityLimiter(AT_ONCE)
         self._untold: deque[News] = deque(maxlen=KEPT)
@@ -155,12 +156,12 @@ class Claims:
         """Let those go on who wait for nobody any more; runs until cancelled."""
         heard_at = trio.current_time()
         while True:
-            if not self._waiting:
+            if not self.waiting:
                 self._asked = trio.Event()
                 await self._asked.wait()
                 heard_at = trio.current_time()
             await trio.sleep(LOOK_S * self._random.uniform(0.5, 1.5))
-            asked = tuple(self._waiting)
+            asked = tuple(self.waiting)
             standing = await self._standing(frozenset().union(*(each.keys for each in asked)))
             if standing is not None:
                 heard_at = trio.current_time()
@@ -173,12 +174,12 @@ class Claims:
 
     async def _others(self, keys: Iterable[str]) -> None:
         waiting = Waiting(frozenset(keys))
-        self._waiting.add(waiting)
+        self.waiting.add(waiting)
         self._asked.set()
         try:
             await waiting.over.wait()
         finally:
-            self._waiting.discard(waiting)
+            self.waiting.discard(waiting)
 
     async def _standing(self, keys: Iterable[str]) -> set[str] | None:
         """Those of the keys that somebody pays for; None where the store is lost."""

@@ -41,18 +41,18 @@ _MARKS = re.compile("[0-9a-f]{16}")
 @asynccontextmanager
 async def open_shared_cache(
     settings: Settings,
-    link: Link | None,
-    answers: Answers | None,
+    link: Link,
+    answers: Answers,
     api: str,
     root: Path,
     offload: Offload | None,
     disk: Disk,
     random: Random,
-) -> AsyncIterator[SharedCache | None]:
-    """Share answers with others; None where the settings name no place for their pictures, or there is no link.
+) -> AsyncIterator[SharedCache]:
+    """Share answers with others.
 
     Args:
-        settings: all of them.
+        settings: all of them; they name a place for the pictures.
         link: the way to the store.
         answers: this process's own cache.
         api: the API that answers; answers of different ones never meet.
@@ -64,17 +64,12 @@ async def open_shared_cache(
     Raises:
         UsageError: the place or the store cannot be used.
     """
-    where = settings.cache.shared
-    if where is None or link is None or answers is None:
-        yield None
-        return
+    where = settings.cache.shared or ""
     # A place may hang: whoever gives up leaves it there.
     threads = offload or Threads(AT_ONCE, abandon=True)
-    place = await _asked(where, threads, usable_place, where)
     ttl_s = settings.cache.ttl_days * DAY_S
     claims = Claims(link, settings.quota.namespace, ttl_s, random)
-    await claims.check()
-    await _agree(claims, place, where, threads)
+    place = await common_place(where, claims, threads)
     worker, numbers = secrets.token_hex(6), count()
     shared = SharedCache(
         claims=claims,
@@ -97,20 +92,26 @@ async def open_shared_cache(
             nursery.cancel_scope.cancel()
 
 
-async def _agree(claims: Claims, place: Place, where: str, offload: Offload) -> None:
+async def common_place(where: str, claims: Claims, offload: Offload, *, first: bool = True) -> Place:
+    """The place that ``[cache] shared`` names, once it can be written and is the one that all have; ``first`` marks it where nobody has.
+
+    Raises:
+        UsageError: it cannot be used, or the store cannot.
+    """
+    place = await _asked(where, offload, usable_place, where)
+    await claims.check()
     # A folder that is not mounted here looks like one without pictures: all would be paid for again.
     mark = await claims.mark()
-    if mark == "":
+    if mark == "" and first:
         new = secrets.token_hex(8)
         await _asked(where, offload, place.touch, f"{_MARK}{new}")
         mark = await claims.mark(new)
-    if mark is None:
-        return
-    if _MARKS.fullmatch(mark) is None or not await _asked(where, offload, place.has, f"{_MARK}{mark}", 0):
+    if mark and (_MARKS.fullmatch(mark) is None or not await _asked(where, offload, place.has, f"{_MARK}{mark}", 0)):
         raise UsageError(
             f"{_SETTING}: {where} is not where other processes with this [quota] store and namespace have their pictures; mount or name "
             f"that place, or delete the key {claims.place} in Redis where the pictures have moved"
         )
+    return place
 
 
 async def _asked(where: str, offload: Offload, function: Callable[[*Ts], T], *args: *Ts) -> T:

@@ -70,7 +70,7 @@ def test_a_package_of_weights_that_is_not_installed_is_said(monkeypatch: pytest.
         module._packaged()
 
 
-HEAVY = "torch sentence_transformers transformers faiss numpy"
+HEAVY = "torch sentence_transformers transformers faiss numpy coredis fsspec headrace.shared_cache.opening"
 IMPORTS = f"""
 import sys
 from headrace.cache import answers, store, keys, in_flight, meaning, encoder, judge, inventory, pictures

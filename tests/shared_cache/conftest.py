@@ -59,6 +59,11 @@ class FakeStore:
                 self.set(key, token, lease)
         return [int(holder is None) for holder in holders]
 
+    def _place(self, keys: list[str], new: str, lasts: str) -> bytes:
+        if new and self.get(keys[0]) is None:
+            self.set(keys[0], new, lasts)
+        return (self.get(keys[0]) or "").encode()
+
     def _wait(self, keys: list[str]) -> list[int]:
         return [int(self.get(key) is not None) for key in keys]
 
@@ -81,6 +86,9 @@ class FakeLink:
         said = self.store.run(keys, *args)
         await trio.sleep(self.trip_s / 2)
         return said
+
+    async def tried(self, script: str, keys: Sequence[str], *args: str) -> None:
+        await self.run(script, keys, *args)
 
     async def turned(self, within_s: float) -> None:
         with trio.move_on_after(within_s):

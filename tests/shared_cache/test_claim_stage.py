@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import time
 from contextlib import asynccontextmanager, closing
 from itertools import count
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -22,8 +24,10 @@ from headrace.flow import flow
 from headrace.offload import inline
 from headrace.places import Folder
 from headrace.records import Answer, Failure, Kind, Picture, Problem, Prompt, Request, Result, Status, Strategy, Trail
+from headrace.settings import Settings
 from headrace.shared_cache.cache import SharedCache
 from headrace.shared_cache.claims import LOOK_S, Claims
+from headrace.shared_cache.opening import open_shared_cache
 from headrace.shared_cache.pictures import SharedPictures
 from headrace.stages.claim import Claim
 from headrace.stages.dedupe import Dedupe
@@ -282,3 +286,77 @@ def test_what_a_fallback_made_lies_at_the_place_and_is_nobody_elses_answer(
 
     run(main)
     assert len([*tmp_path.glob("place/images/*/*.png")]) == 1
+
+
+def changed(store: FakeStore, **fields: Any) -> None:
+    for key, (text, ends) in store.values.items():
+        if ":answer:" in key:
+            store.values[key] = json.dumps(json.loads(text) | fields), ends
+
+
+@pytest.mark.parametrize("how", ["another prompt's", "too many pictures", "too old", "as it was"])
+def test_an_answer_that_is_none_to_this_prompt_is_paid_for(worker: Callable[..., Worker], store: FakeStore, how: str) -> None:
+    one, other = worker(10.0), worker(10.0)
+
+    async def main() -> None:
+        await one.results(["a fox"])
+        text = next(json.loads(text) for key, (text, _) in store.values.items() if ":answer:" in key)
+        if how == "another prompt's":
+            changed(store, prompt="a cat")
+        elif how == "too many pictures":
+            changed(store, pictures=text["pictures"] * 2)
+        elif how == "too old":
+            changed(store, created=time.time() - TTL_S - 1)
+        ((_, result),) = await other.results(["a fox"])
+        assert result.strategy is (Strategy.CACHE_EXACT if how == "as it was" else Strategy.PRIMARY)
+
+    run(main)
+
+
+def test_who_cannot_get_at_the_place_pays_and_waits_for_nobody(worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other, third = worker(10.0), worker(10.0), worker(1000.0)
+
+    def fails(_: Picture) -> bytes:
+        raise OSError("stale file handle")
+
+    async def main() -> None:
+        await one.results(["a fox"])
+        monkeypatch.setattr(other.shared.pictures, "_read", fails)
+        monkeypatch.setattr(other.shared.pictures, "put", never)
+        ((_, result),) = await other.results(["a fox"])
+        assert result.strategy is Strategy.PRIMARY
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(third.results, ["a cat"])
+            await trio.sleep(1)
+            began = trio.current_time()
+            ((at, result),) = await other.results(["a cat"])
+            assert result.strategy is Strategy.PRIMARY
+            assert at < began + 11
+            nursery.cancel_scope.cancel()
+
+    async def never(_: object) -> bool:
+        return False
+
+    run(main)
+
+
+def test_a_run_that_ends_tells_first_what_the_store_has_missed(
+    store: FakeStore, link_to: Callable[[FakeStore], FakeLink], tmp_path: Path
+) -> None:
+    (tmp_path / "place").mkdir()
+    tables = {"cache": {"shared": str(tmp_path / "place")}, "quota": {"store": "redis://none"}, "run": {"out_dir": str(tmp_path)}}
+    link = link_to(store)
+
+    async def main() -> None:
+        with closing(Store(tmp_path / "cache", TTL_S)) as kept:
+            answers, disk = Answers(kept, tmp_path, inline), Disk(inline)
+            opening = open_shared_cache(Settings.from_dict(tables), link, answers, "test", tmp_path, inline, disk, Random(1))  # type: ignore[arg-type]  # as much of a link as is used
+            async with opening as shared:
+                await trio.sleep(1)
+                store.up = False
+                await shared.claims.end("", "", ["a"], "an answer")
+                # Back, and nobody has noticed yet.
+                store.up = link.up = True
+            assert store.get("{headrace:cache}:answer:a") == "an answer"
+
+    run(main)

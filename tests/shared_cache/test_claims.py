@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from itertools import pairwise
 from random import Random
@@ -90,11 +91,17 @@ class Task:
     async def run(self, mine: Process, token: str, paid: list[Paid]) -> None:
         """Claim, pay, end."""
         await trio.sleep(self.begins_s)
+        with trio.move_on_after(self.takes_s if self.ends == "cancelled" else math.inf) as scope:
+            await self._pay(mine, token, paid)
+        if scope.cancelled_caught:
+            await mine.claims.leave({token: self.keys})
+
+    async def _pay(self, mine: Process, token: str, paid: list[Paid]) -> None:
         if await mine.claims.claim(token, self.keys) is not None:
             return
         began, answered = trio.current_time(), False
         try:
-            await trio.sleep(self.takes_s)
+            await trio.sleep(math.inf if self.ends == "cancelled" else self.takes_s)
             if self.ends == "killed":
                 mine.scope.cancel()
                 await trio.sleep_forever()
@@ -109,12 +116,12 @@ tasks = st.builds(
     process=st.integers(0, 2),
     keys=st.sampled_from(["a", "b", "ab", "bc", "abc"]),
     begins_s=st.floats(0, 60),
-    takes_s=st.floats(0.1, 50),
-    ends=st.sampled_from(["answered", "answered", "failed", "killed"]),
+    takes_s=st.one_of(st.floats(0.1, 50), st.floats(0.001, 0.03)),
+    ends=st.sampled_from(["answered", "answered", "failed", "killed", "cancelled"]),
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(tasks, min_size=2, max_size=12))
 def test_whatever_happens_one_at_a_time_pays_for_a_key_and_nobody_waits_for_ever(
     process: Callable[[], Process], store: FakeStore, each: Sequence[Task]
@@ -136,6 +143,8 @@ def test_whatever_happens_one_at_a_time_pays_for_a_key_and_nobody_waits_for_ever
         for former, later in pairwise(of_key):
             assert former.ended <= later.began
             assert not former.answered, "what has an answer is not paid for again"
+    if all(task.ends != "killed" for task in each):
+        assert not [key for key in store.values if ":flight:" in key]
 
 
 def test_a_killed_process_keeps_others_waiting_for_a_lease_at_most(process: Callable[[], Process]) -> None:
@@ -244,9 +253,10 @@ def test_thousands_of_claims_end_in_a_few_calls(process: Callable[[], Process], 
         assert await other.claims.claim("other:1", ["z"]) is None
         store.calls.clear()
         await one.claims.leave(mine | {"one:-1": ("z",)})
+        assert store.calls == ["end"] * 3
+        await one.live(partial(trio.sleep, LEASE_S))
 
     run(main)
-    assert store.calls == ["end"] * 3
     assert [key for key in store.values if ":flight:" in key] == ["{test:cache}:flight:z"]
 
 
@@ -378,3 +388,38 @@ def test_what_waits_for_a_store_that_is_lost_is_bounded(
 
     run(main)
     assert len(store.values) == 10
+
+
+def test_what_a_store_that_is_lost_again_has_not_heard_is_told_the_next_time(process: Callable[[], Process], store: FakeStore) -> None:
+    async def main() -> None:
+        one = process()
+        for number in range(4):
+            store.up = number == 3
+            one.link.turn(up=True)
+            await one.claims.catch_up()
+            await one.claims.end("", "", [f"k{number}"], "an answer")
+
+    run(main)
+    assert len(store.values) == 4
+
+
+def test_a_claim_that_ends_while_its_lease_is_set_again_is_over(process: Callable[[], Process], store: FakeStore) -> None:
+    async def main() -> None:
+        one = process()
+
+        async def pays() -> None:
+            assert await one.claims.claim("one:1", "a") is None
+            one.link.trip_s = 1.0
+            await trio.sleep(LEASE_S / 3 - 0.1)
+            store.values.clear()
+            await trio.sleep(1.3)
+            assert store.calls == ["claim", "renew"], "the second is on its way"
+            one.link.trip_s = 0.1
+            await one.claims.end("one:1", "a")
+            await trio.sleep(2)
+            assert store.calls == ["claim", "renew", "end", "renew", "end"]
+            assert holder(store, "a") is None
+
+        await one.live(pays)
+
+    run(main)

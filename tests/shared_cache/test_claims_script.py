@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -11,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.redis.client import Redis, open_redis
-from headrace.shared_cache.claims import SCRIPT
+from headrace.redis.link import Link
+from headrace.shared_cache.claims import SCRIPT, Claims
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,7 +74,7 @@ async def intrude(real: Redis, names: list[str], how: str) -> None:
             await real._client.set(name, "a stranger's", ex=None if how == "for ever" else 86_400)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(steps, min_size=5, max_size=5))
 def test_it_does_what_its_model_does(redis: RedisServer, store: FakeStore, several: list[list[tuple[Any, ...]]]) -> None:
     async def main(real: Redis) -> None:
@@ -121,6 +123,15 @@ def test_an_answer_longer_than_any_is_none(redis: RedisServer) -> None:
     on(redis, main)
 
 
+def test_answers_may_be_kept_for_ever(redis: RedisServer) -> None:
+    async def main(real: Redis) -> None:
+        claims = Claims(Link(real, redis.url), f"ever-{next(NUMBERS)}", 1e20, Random(1))
+        await claims.end("one", [], ["a"], "an answer")
+        assert await claims.claim("other", ["a"]) == ("a", "an answer")
+
+    on(redis, main)
+
+
 def test_the_first_mark_of_a_place_holds(redis: RedisServer) -> None:
     name = f"{{mark-{next(NUMBERS)}}}:place"
 
@@ -129,5 +140,7 @@ def test_the_first_mark_of_a_place_holds(redis: RedisServer) -> None:
         said = [await real.run(SCRIPT, [name], "place", mark, "60000") for mark in ("", "one", "other", "")]
         assert said == [b"", b"one", b"one", b"one"]
         assert 0 < await real._client.pttl(name) <= 60_000
+        await real._client.set(name, "")
+        assert await real.run(SCRIPT, [name], "place", "new", "60000") == b"new"
 
     on(redis, main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 from pathlib import Path  # noqa: TC003 - a field is made by it
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from headrace.disk import Disk
+from headrace.errors import OutputError
 from headrace.offload import inline
 from headrace.places import Folder
 from headrace.records import Picture
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
-PIPE = b"a pipe"
+PIPE, HELD = b"a pipe", b"a pipe that somebody may yet write to"
 
 
 @attrs.define
@@ -91,16 +93,18 @@ def test_what_one_puts_another_brings_whole(worker: Callable[[str], tuple[Shared
     assert not [*tmp_path.rglob("*.part")]
 
 
-@pytest.mark.parametrize("data", [None, b"a pictur", b"a picture and more", b"b picture", PIPE])
+@pytest.mark.parametrize("data", [None, b"a pictur", b"a picture and more", b"b picture", PIPE, HELD])
 def test_what_is_not_what_its_hash_says_stays_there(
-    worker: Callable[[str], tuple[SharedPictures, Path]], tmp_path: Path, data: bytes | None
+    worker: Callable[[str], tuple[SharedPictures, Path]], tmp_path: Path, data: bytes | None, request: pytest.FixtureRequest
 ) -> None:
     other, theirs = worker("other")
     wanted = picture(tmp_path / "place")
     (tmp_path / "place" / wanted.path).unlink()
-    if data == PIPE:
+    if data in (PIPE, HELD):
         os.mkfifo(tmp_path / "place" / wanted.path)
-    elif data is not None:
+    if data == HELD:
+        request.addfinalizer(partial(os.close, os.open(tmp_path / "place" / wanted.path, os.O_RDWR)))
+    elif data not in (PIPE, None):
         (tmp_path / "place" / wanted.path).write_bytes(data)
 
     async def main() -> None:
@@ -176,3 +180,11 @@ def test_what_is_gone_from_the_own_folder_is_not_shared_and_no_fault_of_the_plac
 
     run(main)
     assert not [*(tmp_path / "place").rglob("*.png")]
+
+
+def test_a_file_that_cannot_have_its_name_leaves_nothing_behind(place: Flaky, tmp_path: Path) -> None:
+    wanted = picture(tmp_path / "own")
+    (tmp_path / "place" / wanted.path).mkdir(parents=True)
+    with pytest.raises(OutputError):
+        place.put(tmp_path / "own" / wanted.path, wanted.path)
+    assert not [*tmp_path.rglob("*.part")]
