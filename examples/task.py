@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import headrace
 
@@ -34,14 +35,18 @@ def draw(source: str, target: str, tables: Mapping[str, Any]) -> dict[str, int]:
     if not Path(target).exists():
         run = dict(tables.get("run", {})) | {"journal": True, "out_dir": f"{target}.pictures"}
         settings = headrace.Settings.from_dict({**tables, "run": run})
-        part, again = f"{target}.part", 0
-        with Path(source).open() as lines, Path(part).open("w") as out:
-            for result in headrace.generate(map(json.loads, lines), settings):
-                again += result.error is not None and result.error.retryable
-                out.write(json.dumps(result.as_dict()) + "\n")
-        if again:
-            raise RuntimeError(f"{again} prompts of {source} failed for what may pass")
-        Path(part).replace(target)
+        # A try that the scheduler has given up may still be writing its own.
+        part, again = Path(f"{target}.{uuid4().hex}.part"), 0
+        try:
+            with Path(source).open() as lines, part.open("w") as out:
+                for result in headrace.generate(map(json.loads, lines), settings):
+                    again += result.error is not None and result.error.retryable
+                    out.write(json.dumps(result.as_dict()) + "\n")
+            if again:
+                raise RuntimeError(f"{again} prompts of {source} failed for what may pass")
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     with Path(target).open() as lines:
         return Counter(json.loads(line)["status"] for line in lines)
 

@@ -6,6 +6,7 @@ import math
 import os
 import secrets
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -26,6 +27,10 @@ ROWS = 16
 """In a batch: what an actor that dies was at is run again, batch by batch."""
 MOST_BATCHES = 256
 """In an actor at once; each has a thread."""
+TRIAL_S = 300.0
+"""A cluster may have to start a machine first, and to install what ``runtime_env`` says."""
+_WHERE = ("accelerator_type", "label_selector", "memory", "num_gpus", "resources", "runtime_env", "scheduling_strategy")
+"""Options that say on which machines and in which environment actors are."""
 
 
 def generate(
@@ -56,10 +61,11 @@ def generate(
         options: of the actors, as ``Dataset.map_batches`` takes them: ``num_cpus`` (0.5 where absent), ``resources``, ``runtime_env``, ...
 
     Raises:
-        UsageError: the extra is not installed, a column is not there, or an actor could not work with these settings.
+        UsageError: the extra is not installed, a column is not there, an actor could not work with these settings, or the cluster has no
+            room for one.
     """
     try:
-        import ray.data  # noqa: PLC0415 - an extra, and a second
+        import ray.data  # noqa: F401, PLC0415 - an extra, and a second
 
         import headrace.worker  # noqa: PLC0415 - pyarrow
     except ImportError:
@@ -70,11 +76,33 @@ def generate(
     if (schema := dataset.schema(fetch_if_missing=False)) is not None:
         columns.layout(schema.names, "the dataset")
         headrace.worker.refuse_taken(schema.names)
-    elsewhere = {name: value for name, value in options.items() if name != "num_cpus"}
-    room = ray.get(ray.remote(num_cpus=0, **elsewhere)(_tried).remote(settings))
+    room = _room(settings, {name: options[name] for name in _WHERE if name in options})
+    return _planned(dataset, (settings, columns, _cancelled), room, concurrency, {"num_cpus": 0.5} | options)
+
+
+def _room(settings: Settings, where: dict[str, Any]) -> int:
+    """How many prompts a line has room for; it is opened and closed on the cluster."""
+    import ray  # noqa: PLC0415 - an extra
+    from ray.exceptions import GetTimeoutError, RayError, RayTaskError  # noqa: PLC0415 - as above
+
+    trial = ray.remote(num_cpus=0, **where)(_tried).remote(settings)
+    try:
+        room: int | str = ray.get(trial, timeout=TRIAL_S)
+    except GetTimeoutError:
+        ray.cancel(trial)  # not by force: that ends this process where the task ends in the same moment (Ray 2.60)
+        asked = f" for {', '.join(where)} as asked" if where else ""
+        raise UsageError(
+            f"no line could be tried on the cluster within {TRIAL_S:g} s; 'ray status' shows whether it has room{asked}, if it has, see "
+            "whether the folders of the settings answer on its machines"
+        ) from None
+    except RayError as error:
+        if isinstance(error, RayTaskError) and not isinstance(error.cause, RayError | ImportError):
+            raise
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UsageError(f"no actor can work on this cluster with these options ({type(error).__name__}): {said[-1]}") from None
     if isinstance(room, str):
         raise UsageError(room)
-    return _planned(dataset, (settings, columns, _cancelled), room, concurrency, {"num_cpus": 0.5} | options)
+    return room
 
 
 def _planned(dataset: Dataset, worker: tuple[Any, ...], room: int, actors: int, options: dict[str, Any]) -> Dataset:
@@ -135,6 +163,8 @@ def _here(value: Any) -> Any:
 
 def _problems(settings: Settings, concurrency: int) -> Iterator[str]:
     run = settings.run
+    if urlsplit(settings.quota.store or "").password is not None:
+        yield "[quota] store holds a password, which would lie in Ray's object store; name the variable that has it as password_env"
     if run.journal:
         yield "[run] journal is for one process and one folder; with Ray leave it out, [cache] shared does what it is for"
     if concurrency == 1:

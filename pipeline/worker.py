@@ -5,21 +5,26 @@ Only for where ``pyarrow`` is installed.
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import Future, wait
-from pathlib import Path
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import attrs
 import pyarrow as pa
+import trio
 
 from headrace import arrow
 from headrace.errors import StoppedError, UsageError
-from headrace.log import ids, log
+from headrace.log import log
+from headrace.observe.logs import audible
 from headrace.parquet import rows_of
-from headrace.places import Folder, open_place, said
-from headrace.records import Kind, Problem, Result, Status, Strategy
+from headrace.records import Kind, Problem, Result, Status
+from headrace.redis.client import UnusableError
+from headrace.redis.link import GRACE_S, TRY_S, open_link
+from headrace.shared_cache.copies import copies_of
 from headrace.threaded import ThreadedLine
 
 if TYPE_CHECKING:
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
 
     from headrace.columns import Columns
     from headrace.lines import Row
-    from headrace.places import Place
     from headrace.settings import Settings
 
 PREFIX = "headrace_"
@@ -55,6 +59,9 @@ class Worker:
     Batches may come in several threads at once and do not wait for each other. Their rows go into one line, which has a thread of its own
     for as long as the worker lives: a line for each batch would stand idle until the batch's slowest picture is there.
 
+    Warnings go to stderr unless the process has configured ``logging``. Where the store of ``[quota]`` does not answer, a worker waits for
+    it as long as those at work go on without it.
+
     Args:
         settings: of the line.
         columns: which hold the prompts and the ids.
@@ -64,12 +71,14 @@ class Worker:
     def __init__(self, settings: Settings, columns: Columns, cancelled: Callable[[], bool] = lambda: False) -> None:
         self._columns = columns
         self._cancelled = cancelled
+        audible()
+        with suppress(UsageError):  # the line says it, to whoever brings a batch
+            trio.run(_store_answers, settings)
         self._rows: SimpleQueue[Row | None] = SimpleQueue()
         self._line = ThreadedLine(iter(self._rows.get, None), settings, None)
         self._promises = _Promises()
         _deal(self._line, self._promises)
-        self._root = Path(settings.run.out_dir)
-        self._place = _place(settings)
+        self._copies = copies_of(settings)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """The batch with the columns of :data:`SCHEMA`; it needs one called :data:`SEQ`.
@@ -88,8 +97,8 @@ class Worker:
             if self._cancelled():
                 self._line.end()
         results = [self._promises.kept(promise, row) for row, promise in zip(rows, promised, strict=True)]
-        for result in results:
-            self._share(result)
+        if self._copies is not None:
+            self._copies.share(results)
         found = arrow.batch(results)
         batch = batch.drop_columns([SEQ]) if SEQ in batch.column_names else batch
         for field in SCHEMA:
@@ -106,17 +115,6 @@ class Worker:
         # Ray tells an actor that it ends by letting go of this object, and in no other way.
         self.close()
 
-    def _share(self, result: Result) -> None:
-        """Have the pictures of a hit at the shared place: an actor that was killed may have kept them for this machine alone."""
-        if self._place is None or result.strategy is Strategy.PRIMARY:
-            return
-        try:
-            for picture in result.images:
-                if not self._place.has(picture.path, picture.bytes):
-                    self._place.put(self._root / picture.path, picture.path)
-        except Exception as error:  # noqa: BLE001 - every store has errors of its own
-            log.warning("picture_not_shared", **ids(result), error=said(error), next="it lies in the output folder of this machine")
-
     def _prompts(self, batch: pa.Table) -> list[Row]:
         layout = self._columns.layout(batch.column_names, "the dataset")
         taken = [(name, key) for name, key in zip(layout.names, layout.keys, strict=True) if key is not None]
@@ -129,11 +127,19 @@ class Worker:
         return rows
 
 
-def _place(settings: Settings) -> Place | None:
-    where = settings.cache.shared
-    if where is None or settings.run.simulate:
-        return None
-    return open_place(where, "[cache] shared") if "://" in where else Folder(Path(where).expanduser())
+async def _store_answers(settings: Settings) -> None:
+    """Wait for a store that is lost for the moment: a line cannot be opened without it."""
+    told = False
+    with trio.move_on_after(GRACE_S):
+        while True:
+            try:
+                async with open_link(settings, os.environ):
+                    return
+            except UnusableError as error:
+                if not told:
+                    log.warning("quota_store_lost", error=str(error), next="a worker starts when it is back")
+                told = True
+            await trio.sleep(TRY_S)
 
 
 class _Promises:

@@ -50,6 +50,14 @@ def configure(level: str, form: str, *, prompts: bool = False) -> None:
     sys.excepthook = crashed
 
 
+def audible() -> None:
+    """Show warnings on stderr where this process has not configured ``logging``: for one that nobody but its starter can."""
+    logger = logging.getLogger("headrace")
+    if logging.getLogger().handlers or any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+        return
+    configure(logging.getLevelName(logger.getEffectiveLevel()), "console")
+
+
 class _Stderr(logging.StreamHandler[TextIO]):
     """Whatever is stderr at the moment: a live view stands in for it while it is up."""
 

@@ -155,7 +155,7 @@ def test_a_task_that_is_tried_again_pays_for_what_was_left_alone(
     (job / "in.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in [*good, passing]))
     with pytest.raises(RuntimeError, match=r"1 prompts of .* failed for what may pass"):
         task.draw(str(job / "in.jsonl"), str(job / "out.jsonl"), tables)
-    assert not (job / "out.jsonl").exists()
+    assert [path.name for path in job.glob("out.jsonl*")] == ["out.jsonl.pictures"]
     for _ in range(2):
         assert task.draw(str(job / "in.jsonl"), str(job / "out.jsonl"), tables) == {"ok": 4}
     assert [api[1].bill[prompt] for prompt in [*good, passing]] == [1, 1, 1, 1]
@@ -181,15 +181,20 @@ def test_processes_that_deal_out_the_prompts_answer_each_once(job: Path, api: tu
         """
     )
     prompts = [{"id": f"p{n}", "prompt": f"a split fox, no. {n}"} for n in range(9)]
-    (job / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    (job / "my prompts.jsonl").write_bytes("\r\n".join(map(json.dumps, prompts)).encode())
     environ = os.environ | {
         "HOME": str(job),
         "JOB_KEY": "sk-canary-any",
         "NO_PROXY": "127.0.0.1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    command = ["sh", str(EXAMPLES / "split.sh"), "prompts.jsonl", "results.jsonl", "2"]
-    subprocess.run(command, cwd=job, env=environ, capture_output=True, timeout=60, check=True)  # noqa: S603 - our own command
-    found = [json.loads(line) for line in (job / "results.jsonl").read_text().splitlines()]
+    command = ["sh", str(EXAMPLES / "split.sh"), "my prompts.jsonl", "my results.jsonl"]
+    subprocess.run([*command, "2"], cwd=job, env=environ, capture_output=True, timeout=60, check=True)  # noqa: S603 - our own command
+    found = [json.loads(line) for line in (job / "my results.jsonl").read_text().splitlines()]
+    other = subprocess.run([*command, "3"], cwd=job, env=environ, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own command
+    assert (other.returncode, other.stderr) == (
+        2,
+        "my results.jsonl.parts was made for 2 processes: go on with as many, or remove it\n",
+    )
     assert sorted((line["id"], line["status"]) for line in found) == [(prompt["id"], "ok") for prompt in prompts]
     assert [api[1].bill[prompt["prompt"]] for prompt in prompts] == [1] * 9

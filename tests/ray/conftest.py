@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import warnings
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 IN_FLIGHT = 16
 """In each line."""
-LEASE_S = 2.0
 KEY = "sk-canary-of-the-actors-0123456789"
 
 
@@ -56,7 +55,7 @@ def settings(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Path]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A Ray of its own, as long as the module's tests run; the folder of its logs."""
     import ray.data  # noqa: PLC0415 - a second, and only these tests need it
 
@@ -67,13 +66,16 @@ def cluster() -> Iterator[Path]:
         patch.setenv("NO_PROXY", "127.0.0.1")
         warnings.simplefilter("ignore")
         # Claims of an actor that is killed last for 15 s.
-        hook = lambda: setattr(import_module("headrace.shared_cache.claims"), "LEASE_S", LEASE_S)  # noqa: E731 - a function would be looked for by its name
-        runtime = {"worker_process_setup_hook": hook}
-        ray.init(num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False, runtime_env=runtime)
+        site = tmp_path_factory.mktemp("site")
+        (site / "sitecustomize.py").write_text("from headrace.shared_cache import claims\nclaims.LEASE_S = 2.0\n")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+        ray.init(num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         ray.data.DataContext.get_current().enable_progress_bars = False
         node = ray._private.worker._global_node
         assert node is not None
-        yield Path(node.get_session_dir_path()) / "logs"
-        ray.shutdown()
-        gc.collect()  # what it leaves must not be found in another test
-    signal.signal(signal.SIGTERM, terminated)
+        try:
+            yield Path(node.get_session_dir_path()) / "logs"
+        finally:
+            ray.shutdown()
+            signal.signal(signal.SIGTERM, terminated)
+            gc.collect()  # what it leaves must not be found in another test

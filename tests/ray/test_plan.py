@@ -25,6 +25,11 @@ STORE = {"store": "redis://127.0.0.1:9"}
     [
         ({}, 0, "concurrency is 0; it is at least 1"),
         ({}, 2, r"2 actors would each take the whole of the limits; name a Redis as store in \[quota\], or say concurrency=1"),
+        (
+            {"quota": {"store": "redis://:hush-hush@127.0.0.1:9"}},
+            1,
+            r"\[quota\] store holds a password, which would lie in Ray's object store; name the variable that has it as password_env",
+        ),
         ({"run": {"journal": True}}, 1, r"\[run\] journal is for one process"),
         ({"quota": STORE, "run": {"max_cost_usd": 5.0}}, 2, r"\[run\] max_cost_usd is kept by each process alone; say concurrency=1"),
         ({"quota": STORE, "run": {"metrics_port": 9464}}, 2, r"\[run\] metrics_port is 9464, which one actor a machine can have"),
@@ -33,8 +38,9 @@ STORE = {"store": "redis://127.0.0.1:9"}
 def test_settings_that_actors_cannot_share_are_refused(
     settings: Callable[..., Settings], tables: dict[str, Any], actors: int, said: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=said) as raised:
         _for_actors(settings(**tables), actors)
+    assert "hush-hush" not in str(raised.value)
 
 
 def test_one_actor_and_simulated_ones_need_no_store(settings: Callable[..., Settings]) -> None:
@@ -53,9 +59,9 @@ def test_actors_elsewhere_find_the_same_folders(settings: Callable[..., Settings
             "pool": [{"name": "b"}],
             "key": [{"name": "b1", "pool": "b", "file": "keys/b"}],
         }
-        tables = {"run": {"out_dir": given}, "cache": {"dir": given, "shared": given}, "pool": pools, "key": keys}
+        tables = {"run": {"out_dir": given}, "cache": {"dir": given, "shared": f"{given}-shared"}, "pool": pools, "key": keys}
         made = _for_actors(settings(**tables, quota=STORE, fallback={"alternative": other}), 2)
-        assert (made.cache.dir, made.cache.shared) == (found, found)
+        assert (made.cache.dir, made.cache.shared) == (found, f"{found}-shared")
         assert made.run.out_dir == str(tmp_path / given)  # the only one in which '~' is a name like others
         assert made.fallback.alternative is not None
         files = [made.key[0].file, made.pool[0].admin_file, made.fallback.alternative.key[0].file]

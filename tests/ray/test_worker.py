@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,8 @@ import pytest
 from headrace import arrow
 from headrace.columns import Columns
 from headrace.errors import UsageError
+from headrace.records import Picture, Result, Status, Strategy
+from headrace.shared_cache.copies import Copies
 from headrace.worker import SCHEMA, SEQ, Worker
 
 if TYPE_CHECKING:
@@ -91,6 +96,65 @@ def test_what_only_this_machine_kept_is_put_where_all_find_it(
         found = worker(batch(0, ["a fox of this machine"]))
     assert column(found, "headrace_strategy") == ["cache_exact"]
     assert (tmp_path / "shared" / column(found, "headrace_images")[0][0]["path"]).is_file()
+
+
+def test_a_shared_place_that_fails_or_hangs_is_said_once_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on, asked = threading.Event(), []
+
+    class Broken:
+        def has(self, name: str, _: int) -> bool:
+            asked.append(name)
+            if name == "hangs":
+                go_on.wait(20)
+            raise ConnectionResetError("it went away")
+
+    def hit(path: str) -> Result:
+        picture = Picture(path=path, sha256="0" * 64, format="png", width=1, height=1, bytes=1)
+        return Result(seq=0, id="0", prompt=None, status=Status.OK, strategy=Strategy.CACHE_EXACT, images=(picture,))
+
+    for name, why in (("fails", "it went away"), ("hangs", "it does not answer")):
+        copies = Copies(Broken(), tmp_path)  # type: ignore[arg-type]  # as much of a place as is asked
+        monkeypatch.setattr("headrace.shared_cache.copies.PATIENCE_S", 20.0 if name == "fails" else 0.01)
+        copies.share([hit(name), hit("another")])
+        copies.share([hit(name)])
+        assert asked.pop() == name
+        assert not asked
+        assert [record.msg["error"] for record in caplog.records if isinstance(record.msg, dict)] == [why]
+        caplog.clear()
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "headrace-copies":
+            thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of coredis, where nobody answers it
+def test_a_worker_waits_for_a_store_that_is_lost_as_it_starts(
+    settings: Callable[..., Settings], own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("headrace.worker.TRY_S", 0.05)
+    own_redis.kill()
+    with ThreadPoolExecutor(1) as threads:
+        coming = threads.submit(Worker, settings(quota={"store": own_redis.url.reveal()}), Columns())
+        while "quota_store_lost" not in caplog.text:
+            assert not coming.done()
+            time.sleep(0.01)
+        own_redis.start()
+        with closing(coming.result(20)) as worker:
+            assert column(worker(batch(0, ["a fox"])), "headrace_status") == ["ok"]
+
+
+def test_warnings_are_heard_where_nothing_is_configured() -> None:
+    code = (
+        "import logging; from headrace.log import log; from headrace.observe.logs import audible\n"
+        "log.warning('before'); audible(); log.warning('benched', key='sk-canary-0123456789abcdef'); log.info('no'); audible()\n"
+        "logging.getLogger('headrace').handlers[:] = [logging.NullHandler()]; logging.getLogger().addHandler(logging.NullHandler())\n"
+        "audible(); log.warning('after')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - our own command
+    assert [word for word in ("before", "benched", "no ", "after") if word in ended.stderr] == ["benched"]
+    assert "canary" not in ended.stderr
 
 
 def test_a_batch_that_nobody_wants_ends_the_line(settings: Callable[..., Settings]) -> None:
