@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reliability.outcome import Outcome
 
 KILLS = 320
-KILLS_SHORT = 28
+KILLS_SHORT = 40
 IN_FLIGHT = 16
 PROMPTS = 120
 A_JOB = 6

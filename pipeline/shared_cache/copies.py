@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from headrace.log import ids, log
-from headrace.places import Folder, open_place, said
+from headrace.places import said
 from headrace.records import Strategy
-from headrace.shared_cache.pictures import AGAIN_S, PATIENCE_S
+from headrace.shared_cache.pictures import AGAIN_S, PATIENCE_S, place_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +31,7 @@ def copies_of(settings: Settings) -> Copies | None:
     where = settings.cache.shared
     if where is None or settings.run.simulate:
         return None
-    place = open_place(where, "[cache] shared") if "://" in where else Folder(Path(where).expanduser())
-    return Copies(place, Path(settings.run.out_dir))
+    return Copies(place_at(where), Path(settings.run.out_dir))
 
 
 class Copies:

@@ -13,10 +13,10 @@ import trio
 
 from headrace.errors import UsageError
 from headrace.offload import Threads
-from headrace.places import Folder, open_place, probe, said
+from headrace.places import probe, said
 from headrace.shared_cache.cache import LEAVE_S, SharedCache
 from headrace.shared_cache.claims import Claims
-from headrace.shared_cache.pictures import AT_ONCE, PATIENCE_S, SharedPictures
+from headrace.shared_cache.pictures import AT_ONCE, PATIENCE_S, SETTING, SharedPictures, place_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -33,7 +33,6 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 DAY_S = 86_400.0
-_SETTING = "[cache] shared"
 _MARK = ".headrace-"
 _MARKS = re.compile("[0-9a-f]{16}")
 
@@ -108,7 +107,7 @@ async def common_place(where: str, claims: Claims, offload: Offload, *, first: b
         mark = await claims.mark(new)
     if mark and (_MARKS.fullmatch(mark) is None or not await _asked(where, offload, place.has, f"{_MARK}{mark}", 0)):
         raise UsageError(
-            f"{_SETTING}: {where} is not where other processes with this [quota] store and namespace have their pictures; mount or name "
+            f"{SETTING}: {where} is not where other processes with this [quota] store and namespace have their pictures; mount or name "
             f"that place, or delete the key {claims.place} in Redis where the pictures have moved"
         )
     return place
@@ -121,7 +120,7 @@ async def _asked(where: str, offload: Offload, function: Callable[[*Ts], T], *ar
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 - every store has errors of its own
-        raise UsageError(f"{_SETTING}: {where} cannot be used: {said(error)}") from None
+        raise UsageError(f"{SETTING}: {where} cannot be used: {said(error)}") from None
 
 
 def usable_place(where: str) -> Place:
@@ -130,16 +129,12 @@ def usable_place(where: str) -> Place:
     Raises:
         UsageError: nothing can be written there.
     """
-    if "://" in where:
-        place = open_place(where, _SETTING)
-    else:
-        folder = Path(where).expanduser()
-        # What is not mounted yet must not be taken for an empty folder.
-        if not folder.is_dir():
-            raise UsageError(f"{_SETTING}: there is no folder {folder}; make it, or mount what is to be there")
-        place = Folder(folder)
+    place = place_at(where)
+    # What is not mounted yet must not be taken for an empty folder.
+    if "://" not in where and not (folder := Path(where).expanduser()).is_dir():
+        raise UsageError(f"{SETTING}: there is no folder {folder}; make it, or mount what is to be there")
     try:
         probe(place)
     except Exception as error:  # noqa: BLE001 - every store has errors of its own
-        raise UsageError(f"{_SETTING}: {where} cannot be written: {said(error)}") from None
+        raise UsageError(f"{SETTING}: {where} cannot be written: {said(error)}") from None
     return place

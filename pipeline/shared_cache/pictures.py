@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import trio
 
 from headrace.files import place, write_part
 from headrace.log import log
-from headrace.places import said
+from headrace.places import Folder, open_place, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from headrace.disk import Disk
     from headrace.offload import Offload
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+SETTING = "[cache] shared"
 AT_ONCE = 16
 """Files on their way."""
 PATIENCE_S = 60.0
@@ -125,6 +126,15 @@ class SharedPictures:
         if self.lost:
             self.lost = False
             log.warning("shared_place_back", place=self._name)
+
+
+def place_at(where: str) -> Place:
+    """The place that ``[cache] shared`` names, a folder or a URL. Blocks: some stores are called when they are opened.
+
+    Raises:
+        UsageError: this installation knows no such place.
+    """
+    return open_place(where, SETTING) if "://" in where else Folder(Path(where).expanduser())
 
 
 def _file(final: Path, data: bytes) -> None:

@@ -42,16 +42,16 @@ def assert_unseen(key: str, ended: CompletedProcess[str], folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-@pytest.mark.parametrize(("form", "times"), [("json", 2), ("console", 1)])
+@pytest.mark.parametrize("form", ["json", "console"])
 def test_a_key_appears_nowhere_whatever_goes_wrong(
-    headrace: Callable[..., CompletedProcess[str]], tmp_path: Path, key: str, form: str, times: int
+    headrace: Callable[..., CompletedProcess[str]], tmp_path: Path, key: str, form: str
 ) -> None:
-    lines = [f"{tmp_path} [[fault:{name}*{times}]]" for name in PASSING] + [f"{tmp_path} {n}" for n in range(10)]
+    lines = [f"{tmp_path} [[fault:{name}*2]]" for name in PASSING] + [f"{tmp_path} {n}" for n in range(10)]
     (tmp_path / "in").write_text("\n".join(lines))
     ended = headrace("run", "in", "--log-level", "debug", "--log-format", form, "--progress", "always")
     assert ended.returncode == 1
     assert len(ended.stdout.splitlines()) == len(lines)
-    assert ended.stderr.count("call_failed") > times * len(PASSING) / 2
+    assert ended.stderr.count("call_failed") > len(PASSING)
     assert_unseen(key, ended, tmp_path)
     for command in (("status",), ("status", "--json"), ("cache", "stats", "--dir", ".cache/headrace")):
         ended = headrace(*command)
